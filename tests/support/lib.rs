@@ -1,0 +1,10 @@
+//! Test support shared by the workspace: the fill rule, golden files, weight files in PyTorch's format.
+//!
+//! Test code: it panics with a clear message where something is missing.
+#![forbid(unsafe_code)]
+
+mod fill;
+pub mod golden;
+pub mod pth;
+
+pub use fill::fill;

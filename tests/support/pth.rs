@@ -1,0 +1,185 @@
+//! Weight files as PyTorch's `torch.save(state_dict, path)` writes them, made without PyTorch.
+//!
+//! Tensors are float32; a key that ends in `num_batches_tracked` becomes an int64 scalar, as in an
+//! official file.
+
+use std::path::Path;
+
+/// A tensor to be stored: key, shape, values in row-major order.
+pub type Entry = (String, Vec<usize>, Vec<f32>);
+
+/// Writes a state dict in the zip format of PyTorch 1.6 and later.
+pub fn write_pth(path: &Path, tensors: &[Entry]) {
+    let mut zip = Zip::default();
+    zip.add("archive/data.pkl", &state_dict(tensors, Container::Zip));
+    zip.add("archive/byteorder", b"little");
+    for (i, tensor) in tensors.iter().enumerate() {
+        zip.add(&format!("archive/data/{i}"), &storage(tensor));
+    }
+    zip.add("archive/version", b"3\n");
+    write(path, &zip.finish());
+}
+
+/// Writes a state dict in the format of PyTorch before 1.6
+/// (`_use_new_zipfile_serialization=False`).
+pub fn write_legacy_pth(path: &Path, tensors: &[Entry]) {
+    let mut out = Vec::new();
+    // Magic number and protocol version, each a pickle of its own.
+    out.extend(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
+    out.extend(b"\x80\x02M\xe9\x03.");
+    let mut system = Pickle::new();
+    system.raw(b"}(").text("protocol_version").raw(b"M\xe9\x03");
+    system.text("little_endian").raw(b"\x88").text("type_sizes").raw(b"}u.");
+    out.extend(system.0);
+    out.extend(state_dict(tensors, Container::Legacy));
+    let mut keys = Pickle::new();
+    keys.raw(b"](");
+    for i in 0..tensors.len() {
+        keys.text(&i.to_string());
+    }
+    keys.raw(b"e.");
+    out.extend(keys.0);
+    for tensor in tensors {
+        out.extend((tensor.2.len() as i64).to_le_bytes());
+        out.extend(storage(tensor));
+    }
+    write(path, &out);
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+fn is_counter(key: &str) -> bool {
+    key.ends_with("num_batches_tracked")
+}
+
+fn storage((key, _, values): &Entry) -> Vec<u8> {
+    if is_counter(key) {
+        values.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect()
+    } else {
+        values.iter().flat_map(|v| v.to_le_bytes()).collect()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Container {
+    Zip,
+    Legacy,
+}
+
+/// The pickle of an `OrderedDict` from key to tensor.
+fn state_dict(tensors: &[Entry], container: Container) -> Vec<u8> {
+    const EMPTY_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+    let mut pickle = Pickle::new();
+    pickle.raw(EMPTY_DICT).raw(b"(");
+    for (i, (key, shape, values)) in tensors.iter().enumerate() {
+        let class = if is_counter(key) { "LongStorage" } else { "FloatStorage" };
+        pickle.text(key).raw(b"ctorch._utils\n_rebuild_tensor_v2\n(");
+        // The persistent id of the storage: kind, class, key, device, number of elements.
+        pickle.raw(b"(").text("storage").raw(format!("ctorch\n{class}\n").as_bytes());
+        pickle.text(&i.to_string()).text("cpu").integer(values.len());
+        if container == Container::Legacy {
+            pickle.raw(b"N");
+        }
+        pickle.raw(b"tQ").integer(0).tuple(shape).tuple(&strides(shape));
+        pickle.raw(b"\x89").raw(EMPTY_DICT).raw(b"tR");
+    }
+    pickle.raw(b"u.");
+    pickle.0
+}
+
+fn strides(shape: &[usize]) -> Vec<usize> {
+    (0..shape.len()).map(|i| shape[i + 1..].iter().product()).collect()
+}
+
+/// Opcodes of pickle protocol 2, as far as they are needed.
+struct Pickle(Vec<u8>);
+
+impl Pickle {
+    fn new() -> Self {
+        Self(b"\x80\x02".to_vec())
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.extend(bytes);
+        self
+    }
+
+    fn text(&mut self, text: &str) -> &mut Self {
+        self.raw(b"X").raw(&(text.len() as u32).to_le_bytes()).raw(text.as_bytes())
+    }
+
+    fn integer(&mut self, value: usize) -> &mut Self {
+        self.raw(b"J").raw(&(value as i32).to_le_bytes())
+    }
+
+    fn tuple(&mut self, values: &[usize]) -> &mut Self {
+        self.raw(b"(");
+        for value in values {
+            self.integer(*value);
+        }
+        self.raw(b"t")
+    }
+}
+
+/// A zip archive without compression.
+#[derive(Default)]
+struct Zip {
+    bytes: Vec<u8>,
+    directory: Vec<u8>,
+    entries: u16,
+}
+
+impl Zip {
+    fn add(&mut self, name: &str, content: &[u8]) {
+        let offset = self.bytes.len() as u32;
+        let mut fields = Vec::new();
+        // Version needed, flags, method, time, date (1980-01-01).
+        for field in [20u16, 0, 0, 0, 0x21] {
+            fields.extend(field.to_le_bytes());
+        }
+        for field in [crc32(content), content.len() as u32, content.len() as u32] {
+            fields.extend(field.to_le_bytes());
+        }
+        fields.extend((name.len() as u16).to_le_bytes());
+        fields.extend(0u16.to_le_bytes());
+        self.bytes.extend(b"PK\x03\x04");
+        self.bytes.extend(&fields);
+        self.bytes.extend(name.as_bytes());
+        self.bytes.extend(content);
+        self.directory.extend(b"PK\x01\x02\x14\x00");
+        self.directory.extend(&fields);
+        self.directory.extend([0; 10]);
+        self.directory.extend(offset.to_le_bytes());
+        self.directory.extend(name.as_bytes());
+        self.entries += 1;
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let (start, length) = (self.bytes.len() as u32, self.directory.len() as u32);
+        self.bytes.append(&mut self.directory);
+        self.bytes.extend(b"PK\x05\x06\0\0\0\0");
+        self.bytes.extend(self.entries.to_le_bytes());
+        self.bytes.extend(self.entries.to_le_bytes());
+        self.bytes.extend(length.to_le_bytes());
+        self.bytes.extend(start.to_le_bytes());
+        self.bytes.extend([0; 2]);
+        self.bytes
+    }
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let table: Vec<u32> = (0..256)
+        .map(|n| (0..8).fold(n, |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 }))
+        .collect();
+    !bytes.iter().fold(!0, |crc, byte| table[((crc ^ u32::from(*byte)) & 255) as usize] ^ (crc >> 8))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn crc32_of_the_check_string() {
+        assert_eq!(super::crc32(b"123456789"), 0xcbf4_3926);
+    }
+}
