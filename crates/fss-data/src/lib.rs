@@ -1,0 +1,28 @@
+#![doc = "Datasets, folds, episodes, transforms and synthetic data for few-shot segmentation."]
+#![forbid(unsafe_code)]
+
+pub mod check;
+pub mod dataset;
+pub mod draw;
+pub mod episode;
+mod error;
+pub mod folds;
+pub mod index;
+pub mod io;
+pub mod loader;
+pub mod pascal;
+pub mod resize;
+pub mod rng;
+pub mod sampler;
+pub mod synthetic;
+pub mod transform;
+
+#[cfg(test)]
+mod test_tree;
+
+pub use dataset::{Files, Sample, SegmentationDataset, Split};
+pub use error::DataError;
+pub use index::MaskIndex;
+
+/// The label of pixels that count neither as foreground nor as background.
+pub const IGNORE_INDEX: u8 = 255;
