@@ -1,0 +1,20 @@
+//! Inputs of benches: deterministic, of ordinary size, not zero.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use fss_support::fill;
+
+/// A tensor with values in -1..1 that follow from its name.
+pub fn tensor<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let values = fill(name, &[shape.iter().product()]);
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// A mask `[1, H, W]` with a foreground object that covers a sixteenth of it.
+pub fn object_mask([height, width]: [usize; 2], device: &Device) -> Tensor<3, Int> {
+    let inside = |i: usize, side: usize| (side / 4..side / 2).contains(&i);
+    let labels: Vec<i64> = (0..height * width)
+        .map(|i| i64::from(inside(i / width, height) && inside(i % width, width)))
+        .collect();
+    Tensor::from_data(TensorData::new(labels, [1, height, width]), device)
+}

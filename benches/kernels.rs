@@ -1,0 +1,96 @@
+//! Every matching kernel at the sizes of a 473x473 image: features `[1, 1024, 60, 60]`.
+
+mod inputs;
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use fss_core::Device;
+use fss_core::kernels::{
+    Activation, ConvGeometry, Corners, conv2d_fused, cosine_map_dense, cosine_maps,
+    masked_average_pool, masked_average_pool_at_mask_size, resize_bilinear, resize_nearest,
+    self_support,
+};
+use inputs::{object_mask, tensor};
+
+const CHANNELS: usize = 1024;
+const SIDE: usize = 60;
+const IMAGE: usize = 473;
+
+fn matching(c: &mut Criterion) {
+    let device = Device::flex();
+    let features = || tensor::<4>("features", [1, CHANNELS, SIDE, SIDE], &device);
+    let logits = || tensor::<4>("logits", [1, 2, SIDE, SIDE], &device) * 4.0;
+    let mask = || object_mask([IMAGE, IMAGE], &device).float().unsqueeze_dim::<4>(1);
+    let mut group = c.benchmark_group("kernels");
+    group.sample_size(10);
+
+    let (x, m) = (features(), mask());
+    group.bench_function("masked_average_pool", |b| {
+        b.iter(|| black_box(masked_average_pool(x.clone(), m.clone()).into_data()))
+    });
+    group.bench_function("masked_average_pool_at_mask_size", |b| {
+        b.iter(|| black_box(masked_average_pool_at_mask_size(x.clone(), m.clone()).into_data()))
+    });
+    for ways in [2, 6, 21] {
+        let prototypes = tensor::<3>("prototypes", [1, ways, CHANNELS], &device);
+        group.bench_function(format!("cosine_maps/{ways}"), |b| {
+            b.iter(|| black_box(cosine_maps(x.clone(), prototypes.clone()).into_data()))
+        });
+    }
+    let map = tensor::<4>("map", [1, CHANNELS, SIDE, SIDE], &device);
+    group.bench_function("cosine_map_dense", |b| {
+        b.iter(|| black_box(cosine_map_dense(x.clone(), map.clone()).into_data()))
+    });
+    let scores = logits();
+    group.bench_function("self_support", |b| {
+        b.iter(|| {
+            let own = self_support(x.clone(), scores.clone(), &Default::default());
+            black_box((own.fg_prototype.into_data(), own.bg_adaptive.into_data()))
+        })
+    });
+    for (name, corners) in [("aligned", Corners::Aligned), ("half_pixel", Corners::HalfPixel)] {
+        group.bench_function(format!("resize_bilinear/{name}"), |b| {
+            b.iter(|| black_box(resize_bilinear(scores.clone(), [IMAGE; 2], corners).into_data()))
+        });
+    }
+    group.bench_function("resize_nearest", |b| {
+        b.iter(|| black_box(resize_nearest(scores.clone(), [IMAGE; 2]).into_data()))
+    });
+    group.finish();
+}
+
+/// Layers of the deep-stem ResNet-50 at 473x473: channels in and out, kernel, map, stride, dilation.
+const LAYERS: [(usize, usize, usize, usize, usize, usize); 8] = [
+    (3, 64, 3, 473, 2, 1),
+    (64, 64, 3, 237, 1, 1),
+    (64, 128, 3, 237, 1, 1),
+    (64, 64, 3, 119, 1, 1),
+    (64, 256, 1, 119, 1, 1),
+    (128, 128, 3, 60, 1, 1),
+    (256, 256, 3, 60, 1, 2),
+    (1024, 256, 1, 60, 1, 1),
+];
+
+fn convolution(c: &mut Criterion) {
+    let device = Device::flex();
+    let mut group = c.benchmark_group("conv2d_fused");
+    group.sample_size(10);
+    for (c_in, c_out, kernel, side, stride, dilation) in LAYERS {
+        let x = tensor::<4>("x", [1, c_in, side, side], &device);
+        let weight = tensor::<4>("weight", [c_out, c_in, kernel, kernel], &device);
+        let bias = tensor::<1>("bias", [c_out], &device);
+        let geometry = ConvGeometry { stride, padding: dilation * (kernel / 2), dilation };
+        let name = format!("{c_in}-{c_out} {kernel}x{kernel} at {side} stride {stride} dilation {dilation}");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
+                black_box(conv2d_fused(x, weight, bias, None, geometry, Activation::Relu).into_data())
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, matching, convolution);
+criterion_main!(benches);

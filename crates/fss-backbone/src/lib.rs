@@ -1,0 +1,45 @@
+//! Backbones for few-shot semantic segmentation on Burn, weights in and out.
+//!
+//! The one family here is the deep-stem ResNet that SSP and MLC are built on: three 3x3 stem
+//! convolutions, no `layer4`, dilation instead of stride in `layer3`, and no ReLU at the very end,
+//! so features are signed. [`DeepStemResNetConfig`] makes one, [`load_weights`] fills it from an
+//! official `.pth` file, [`DeepStemResNet::freeze`] sets what training leaves alone, and
+//! [`DeepStemResNet::fold`] merges every norm into its convolution for inference.
+//!
+//! ```
+//! use burn::tensor::{Device, Tensor};
+//! use fss_backbone::{DeepStemResNetConfig, Depth};
+//!
+//! # #[cfg(feature = "flex")] {
+//! let device = Device::flex();
+//! let backbone = DeepStemResNetConfig::new(Depth::R50).with_width(8).init(&device, 0).fold();
+//! let features = backbone.forward(Tensor::zeros([1, 3, 33, 41], &device));
+//! assert_eq!(features.dims(), [1, 128, 5, 6]);
+//! # }
+//! ```
+#![forbid(unsafe_code)]
+
+mod block;
+mod calibrate;
+mod config;
+mod error;
+mod fold;
+mod freeze;
+mod gradients;
+mod init;
+mod norm;
+mod resnet;
+pub mod weights;
+
+pub use block::{Conv2d, ConvNorm, ConvUnit, ResidualBlock};
+pub use config::{DeepStemResNetConfig, Depth, Layer3};
+pub use error::{BackboneError, KeyList};
+pub use fold::FoldedConv;
+pub use freeze::{NormTraining, Stage};
+pub use norm::FrozenBatchNorm2d;
+pub use resnet::{DeepStemResNet, Stages};
+pub use weights::{
+    FileFormat, KeyStyle, LoadOptions, LoadReport, NamedTensor, Strictness, TensorSummary,
+    WeightsSummary, inspect_weights, load_weights, load_weights_with, save_burnpack,
+    save_safetensors,
+};

@@ -1,0 +1,118 @@
+//! Which backbone a file holds, told from keys and shapes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::keys::SortedFile;
+use crate::config::{BlockKind, DeepStemResNetConfig, Depth};
+use crate::error::BackboneError;
+
+/// What the keys and shapes of a file say about its network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// A deep-stem ResNet.
+    DeepStem {
+        /// `None` if the blocks are those of no known depth.
+        depth: Option<Depth>,
+        width: usize,
+        blocks: [usize; 3],
+    },
+    /// A ResNet with torchvision's stem.
+    SevenBySeven { stem_shape: Vec<usize>, depth: Option<Depth> },
+    /// Something else, in words if it has well-known names.
+    Other(Option<&'static str>),
+}
+
+/// Shapes by SSP key.
+pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
+
+pub(crate) fn identify(shapes: &Shapes<'_>) -> Identity {
+    let blocks = [1, 2, 3].map(|layer| count_blocks(shapes, layer));
+    let has = |key: &str| shapes.contains_key(key);
+    let kind = match has("layer1.0.conv3.weight") {
+        true => BlockKind::Bottleneck,
+        false => BlockKind::Basic,
+    };
+    let depth = Depth::ALL.into_iter().find(|d| d.blocks() == blocks && d.block_kind() == kind);
+    // `conv1.weight` becomes `layer0.0.weight` when ImageNet keys are renamed.
+    for stem in ["conv1.weight", "layer0.0.weight"] {
+        if let Some([_, _, 7, 7]) = shapes.get(stem) {
+            return Identity::SevenBySeven { stem_shape: shapes[stem].to_vec(), depth };
+        }
+    }
+    match shapes.get("layer0.0.0.weight") {
+        Some([width, _, _, _]) if blocks != [0; 3] => {
+            Identity::DeepStem { depth, width: *width, blocks }
+        }
+        _ => Identity::Other(well_known(shapes)),
+    }
+}
+
+fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {
+    let prefix = format!("layer{layer}.");
+    let numbers = shapes
+        .keys()
+        .filter_map(|key| key.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok());
+    numbers.max().map_or(0, |last| last.saturating_add(1))
+}
+
+fn well_known(shapes: &Shapes<'_>) -> Option<&'static str> {
+    let any = |prefix: &str| shapes.keys().any(|key| key.starts_with(prefix));
+    if any("features.denseblock1.") {
+        Some("a DenseNet")
+    } else if any("features.0.") {
+        Some("a VGG network")
+    } else if any("visual.") || any("transformer.") || any("blocks.") {
+        Some("a transformer")
+    } else {
+        None
+    }
+}
+
+impl Identity {
+    /// In words, for messages.
+    pub(crate) fn describe(&self) -> Option<String> {
+        match self {
+            Self::DeepStem { depth: Some(depth), width, .. } => {
+                Some(DeepStemResNetConfig::new(*depth).with_width(*width).to_string())
+            }
+            Self::DeepStem { width, blocks: [a, b, c], .. } => {
+                Some(format!("a deep-stem ResNet with {a}+{b}+{c} blocks and width {width}"))
+            }
+            Self::SevenBySeven { depth, .. } => Some(match depth {
+                Some(depth) => format!("torchvision's {depth} (7x7 stem)"),
+                None => "a ResNet with torchvision's 7x7 stem".to_owned(),
+            }),
+            Self::Other(words) => words.map(str::to_owned),
+        }
+    }
+}
+
+/// Refuses files that are well-formed but of another network, in the words that help most.
+pub(crate) fn check_backbone(
+    path: &Path,
+    file: &SortedFile,
+    asked: &DeepStemResNetConfig,
+) -> Result<(), BackboneError> {
+    let shapes: Shapes<'_> =
+        file.tensors.iter().map(|(key, t)| (key.as_str(), t.shape.as_slice())).collect();
+    let identity = identify(&shapes);
+    match &identity {
+        Identity::SevenBySeven { stem_shape, .. } => {
+            Err(BackboneError::TorchvisionStem { path: path.to_owned(), shape: stem_shape.clone() })
+        }
+        // Too few blocks may be a file with a hole in it: then the missing keys say more.
+        Identity::DeepStem { depth: None, width, .. } if *width == asked.base_width() => Ok(()),
+        Identity::DeepStem { depth: Some(depth), width, .. }
+            if *depth == asked.depth && *width == asked.base_width() =>
+        {
+            Ok(())
+        }
+        Identity::Other(None) => Ok(()),
+        _ => Err(BackboneError::OtherBackbone {
+            path: path.to_owned(),
+            found: identity.describe().unwrap_or_else(|| "another network".to_owned()),
+            asked: asked.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,111 @@
+//! What is in a weight file, without a network to put it into.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::identify::{Identity, identify};
+use super::keys::{KeyStyle, sort_keys};
+use super::read::{FileFormat, read_file};
+use crate::config::Depth;
+use crate::error::BackboneError;
+
+/// Contents of a weight file. Displays as a table of its tensors under a summary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WeightsSummary {
+    /// The file.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: FileFormat,
+    /// Key style, if it is a known one.
+    pub style: Option<KeyStyle>,
+    /// Prefix of all keys that loading takes off, e.g. `module.`; often empty.
+    pub prefix: String,
+    /// Depth of the backbone, if the file holds one that can be loaded.
+    pub depth: Option<Depth>,
+    /// Its width (64 = published).
+    pub width: Option<usize>,
+    /// What the file seems to hold, in words.
+    pub contents: String,
+    /// Number of values in all tensors together.
+    pub values: u64,
+    /// Keys that loading leaves out by rule.
+    pub ignored: Vec<String>,
+    /// All tensors, sorted by key.
+    pub tensors: Vec<TensorSummary>,
+}
+
+/// A tensor of a weight file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TensorSummary {
+    /// Key as the file has it.
+    pub key: String,
+    /// Shape.
+    pub shape: Vec<usize>,
+    /// Element type, e.g. `f32`.
+    pub dtype: String,
+}
+
+/// Looks into a weight file of any format that [`load_weights`](super::load_weights) reads.
+///
+/// # Errors
+/// If the file is missing, empty, damaged or of an unknown format, or names a tensor twice.
+pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
+    let file = read_file(path)?;
+    let format = file.format;
+    let tensors: Vec<TensorSummary> = file
+        .tensors
+        .iter()
+        .map(|t| TensorSummary {
+            key: t.key.clone(),
+            shape: t.shape.clone(),
+            dtype: t.dtype.to_string(),
+        })
+        .collect();
+    let count = |shape: &[usize]| shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
+    let values = tensors.iter().fold(0u64, |n, t| n.saturating_add(count(&t.shape)));
+    let sorted = sort_keys(file, KeyStyle::Auto)?;
+    let shapes = sorted.tensors.iter().map(|(k, t)| (k.as_str(), t.shape.as_slice())).collect();
+    let identity = identify(&shapes);
+    let (depth, width) = match identity {
+        Identity::DeepStem { depth, width, .. } => (depth, Some(width)),
+        _ => (None, None),
+    };
+    let known = width.is_some();
+    Ok(WeightsSummary {
+        path: sorted.path,
+        format,
+        style: known.then_some(sorted.style),
+        prefix: sorted.prefix,
+        depth,
+        width,
+        contents: identity.describe().unwrap_or_else(|| "an unknown network".to_owned()),
+        values,
+        ignored: sorted.ignored,
+        tensors,
+    })
+}
+
+impl fmt::Display for WeightsSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "file      {}", self.path.display())?;
+        writeln!(f, "format    {}", self.format)?;
+        writeln!(f, "contents  {}", self.contents)?;
+        if let Some(style) = self.style {
+            writeln!(f, "keys      {style}")?;
+        }
+        if !self.prefix.is_empty() {
+            writeln!(f, "prefix    {}", self.prefix)?;
+        }
+        writeln!(f, "tensors   {} ({} values)", self.tensors.len(), self.values)?;
+        if !self.ignored.is_empty() {
+            writeln!(f, "ignored   {} by rule", self.ignored.len())?;
+        }
+        let longest = self.tensors.iter().map(|t| t.key.len()).max().unwrap_or(0);
+        for TensorSummary { key, shape, dtype } in &self.tensors {
+            writeln!(f, "{key:longest$}  {dtype:5} {shape:?}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,23 @@
+//! The error of this crate.
+
+/// What is wrong with a support set, a query or a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeadError {
+    /// A support set without any image.
+    #[error("the support set is empty; give at least one annotated image")]
+    NoSupport,
+    /// Features of a support or query do not have the shape that the head reads.
+    #[error("{what} has {got}, but the head needs {want}; use the features of the same backbone")]
+    Shape {
+        /// Which tensor.
+        what: String,
+        /// What it has.
+        got: String,
+        /// What it should have.
+        want: String,
+    },
+    /// A support set was made by another kind of model.
+    #[error("the support set was made by another model; encode it with the model that segments")]
+    ForeignSupport,
+}

@@ -1,0 +1,22 @@
+//! Few-shot segmentation heads on Burn, behind one trait.
+//!
+//! A head reads the backbone's features of a support set and of a query and gives logits. Every
+//! head implements [`FewShotModel`]; those that train implement [`TrainableModel`] as well.
+#![forbid(unsafe_code)]
+
+mod erased;
+mod error;
+pub mod loss;
+mod model;
+pub mod ssp;
+mod tensors;
+
+pub use erased::{AnyModel, AnySupport};
+pub use error::HeadError;
+pub use loss::cross_entropy;
+pub use model::{EpisodeBatch, Features, FewShotModel, LossTerm, Losses, Shot, TrainableModel};
+pub use ssp::{Refine, Ssp, SspConfig, SspSupport};
+pub use tensors::{image_tensor, mask_tensor};
+
+/// The label of pixels that count neither as foreground nor as background.
+pub const IGNORE_INDEX: i64 = 255;

@@ -1,0 +1,97 @@
+//! Cross entropy over label maps with ignored pixels.
+
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Int, Tensor};
+
+use crate::IGNORE_INDEX;
+
+/// Cross entropy, averaged over all pixels of the batch that count.
+///
+/// The mean runs over the whole batch together, not image by image. Without any pixel that counts
+/// the loss is NaN, as in the published code, and carries no gradient.
+///
+/// # Shapes
+/// - `logits`: `[B, classes, H, W]`
+/// - `target`: `[B, H, W]` with labels below `classes`, or 255 for ignored pixels
+/// - output: `[1]`
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn cross_entropy(logits: Tensor<4>, target: Tensor<3, Int>) -> Tensor<1> {
+    let valid = valid_pixels(&target);
+    if count(&valid) == 0 {
+        return not_a_number(&logits);
+    }
+    let count = valid.clone().sum();
+    cross_entropy_map(logits, target).sum() / count
+}
+
+/// [`cross_entropy`] in which every pixel weighs as much as its class: the weighted sum divided by
+/// the sum of the weights of the pixels that count.
+///
+/// # Shapes
+/// - `weights`: `[classes]`
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn weighted_cross_entropy(
+    logits: Tensor<4>,
+    target: Tensor<3, Int>,
+    weights: Tensor<1>,
+) -> Tensor<1> {
+    let valid = valid_pixels(&target);
+    if count(&valid) == 0 {
+        return not_a_number(&logits);
+    }
+    let [batch, height, width] = target.dims();
+    let labels = target.clone().mask_fill(ignored(&target), 0).reshape([batch * height * width]);
+    let weight_map = weights.select(0, labels).reshape([batch, height, width]) * valid;
+    let total = weight_map.clone().sum();
+    (cross_entropy_map(logits, target) * weight_map).sum() / total
+}
+
+/// Cross entropy of every pixel, 0 where it is ignored.
+///
+/// # Shapes
+/// - `logits`: `[B, classes, H, W]`
+/// - `target`: `[B, H, W]`
+/// - output: `[B, H, W]`
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn cross_entropy_map(logits: Tensor<4>, target: Tensor<3, Int>) -> Tensor<3> {
+    let [batch, _, height, width] = logits.dims();
+    assert_eq!(
+        target.dims(),
+        [batch, height, width],
+        "a target [B, H, W] must fit its logits [B, classes, H, W]"
+    );
+    let ignored = ignored(&target);
+    let labels = target.mask_fill(ignored.clone(), 0).unsqueeze_dim::<4>(1);
+    log_softmax(logits, 1)
+        .gather(1, labels)
+        .squeeze_dim::<3>(1)
+        .neg()
+        .mask_fill(ignored, 0.0)
+}
+
+/// How many pixels of a target `[B, H, W]` count.
+pub fn valid_count(target: &Tensor<3, Int>) -> usize {
+    count(&valid_pixels(target))
+}
+
+fn ignored(target: &Tensor<3, Int>) -> Tensor<3, burn::tensor::Bool> {
+    target.clone().equal_elem(IGNORE_INDEX)
+}
+
+fn valid_pixels(target: &Tensor<3, Int>) -> Tensor<3> {
+    ignored(target).bool_not().float()
+}
+
+fn count(valid: &Tensor<3>) -> usize {
+    valid.clone().sum().into_scalar::<f32>() as usize
+}
+
+fn not_a_number(logits: &Tensor<4>) -> Tensor<1> {
+    Tensor::full([1], f32::NAN, &logits.device())
+}

@@ -1,0 +1,144 @@
+//! What SSP returns and minimises while it trains.
+
+use burn::tensor::{Int, Tensor};
+use fss_kernels::{Corners, resize_bilinear};
+
+use super::chain::similarity;
+use super::{Refine, Ssp, SspSupport};
+use crate::loss::{cross_entropy, valid_count};
+use crate::{
+    EpisodeBatch, Features, FewShotModel, HeadError, LossTerm, Losses, Shot, TrainableModel,
+};
+
+/// Weight of the loss on the supports' own prediction.
+const SUPPORT_WEIGHT: f64 = 0.2;
+
+/// Everything that a training step supervises, at the query images' size.
+#[derive(Debug, Clone)]
+pub struct TrainingOutputs {
+    /// Refined logits `[B, 2, H, W]`; only with refinement.
+    pub refined: Option<Tensor<4>>,
+    /// Logits of the first self-support step, `[B, 2, H, W]`.
+    pub first: Tensor<4>,
+    /// The query matched with prototypes of its own ground truth, `[B, 2, H, W]`.
+    pub own: Tensor<4>,
+    /// Every support matched with its own prototypes, `[K * B, 2, H, W]`, all samples of the first
+    /// shot first.
+    pub supports: Tensor<4>,
+}
+
+impl Ssp {
+    /// Forward pass of a training step.
+    ///
+    /// # Errors
+    /// [`HeadError::NoSupport`] without supports; [`HeadError::Shape`] if images differ in size.
+    pub fn training_outputs(&self, batch: &EpisodeBatch) -> Result<TrainingOutputs, HeadError> {
+        check(batch)?;
+        let [samples, _, height, width] = batch.query.dims();
+        // One pass for all images: it is faster than one for each, with the same result.
+        let mut images = vec![batch.query.clone()];
+        images.extend(batch.supports.iter().map(|(image, _)| image.clone()));
+        let features = self.backbone.forward(Tensor::cat(images, 0));
+        let part = |index: usize| {
+            Features::single(features.clone().narrow(0, index * samples, samples))
+        };
+        let shots: Vec<Shot> = batch
+            .supports
+            .iter()
+            .enumerate()
+            .map(|(k, (_, mask))| Shot { features: part(k + 1), mask: mask.clone() })
+            .collect();
+        self.training_outputs_from(&part(0), &batch.query_mask, &shots, [height, width])
+    }
+
+    /// [`training_outputs`](Self::training_outputs) from features; logits have the given size.
+    ///
+    /// # Errors
+    /// As [`training_outputs`](Self::training_outputs).
+    pub fn training_outputs_from(
+        &self,
+        query: &Features,
+        query_mask: &Tensor<3, Int>,
+        shots: &[Shot],
+        size: [usize; 2],
+    ) -> Result<TrainingOutputs, HeadError> {
+        let resize = |logits| resize_bilinear(logits, size, Corners::Aligned);
+        let match_own = |features: &Tensor<4>, mask: &Tensor<3, Int>| {
+            let SspSupport { foreground, background } = Self::prototypes(features, mask);
+            resize(similarity(features, &foreground, &background))
+        };
+        let support = self.encode_support(shots)?;
+        let query = Self::tap(query)?;
+        let matching = self.matching(&support, query);
+        let supports =
+            shots.iter().map(|shot| match_own(&shot.features.0[0], &shot.mask)).collect();
+        Ok(TrainingOutputs {
+            refined: (self.refine == Refine::On).then(|| resize(matching.prediction())),
+            first: resize(matching.first),
+            own: match_own(query, query_mask),
+            supports: Tensor::cat(supports, 0),
+        })
+    }
+}
+
+impl TrainableModel for Ssp {
+    fn losses(&self, batch: &EpisodeBatch) -> Result<Losses, HeadError> {
+        let outputs = self.training_outputs(batch)?;
+        let masks = batch.supports.iter().map(|(_, mask)| mask.clone()).collect();
+        Ok(outputs.losses(&batch.query_mask, &Tensor::cat(masks, 0)))
+    }
+}
+
+impl TrainingOutputs {
+    /// Cross entropy of the prediction(s), of the query matched with itself, and a fifth of that of
+    /// the supports matched with themselves.
+    ///
+    /// # Shapes
+    /// - `query_mask`: `[B, H, W]`
+    /// - `support_masks`: `[K * B, H, W]`, all samples of the first shot first
+    pub fn losses(self, query_mask: &Tensor<3, Int>, support_masks: &Tensor<3, Int>) -> Losses {
+        let mut total = Tensor::zeros([1], &self.first.device());
+        let mut terms = Vec::new();
+        let mut add = |name, weight, logits: Tensor<4>, target: &Tensor<3, Int>| {
+            let value = cross_entropy(logits, target.clone());
+            // A term without any pixel that counts is NaN; it has no gradient and is only logged.
+            if valid_count(target) > 0 {
+                total = total.clone() + value.clone() * weight;
+            }
+            terms.push(LossTerm { name, weight, value });
+        };
+        if let Some(refined) = self.refined {
+            add("refined", 1.0, refined, query_mask);
+        }
+        add("first", 1.0, self.first, query_mask);
+        add("self", 1.0, self.own, query_mask);
+        add("support", SUPPORT_WEIGHT, self.supports, support_masks);
+        Losses { total, terms }
+    }
+}
+
+fn check(batch: &EpisodeBatch) -> Result<(), HeadError> {
+    if batch.supports.is_empty() {
+        return Err(HeadError::NoSupport);
+    }
+    let shape = batch.query.dims();
+    let [samples, _, height, width] = shape;
+    let wrong = |what: String, got: &[usize], want: &[usize]| HeadError::Shape {
+        what,
+        got: format!("{got:?}"),
+        want: format!("{want:?}"),
+    };
+    let mask_shape = [samples, height, width];
+    if batch.query_mask.dims() != mask_shape {
+        return Err(wrong("the query mask".into(), &batch.query_mask.dims(), &mask_shape));
+    }
+    for (k, (image, mask)) in batch.supports.iter().enumerate() {
+        if image.dims() != shape {
+            return Err(wrong(format!("the image of shot {}", k + 1), &image.dims(), &shape));
+        }
+        if mask.dims() != mask_shape {
+            return Err(wrong(format!("the mask of shot {}", k + 1), &mask.dims(), &mask_shape));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! Gradients.
+//!
+//! The default bodies are differentiable as they stand. Two things are done better here: what tracks no
+//! gradient runs on the inner back end's own kernels, and the adaptive prototype has a backward step that
+//! makes its weights again instead of keeping an N x N matrix between the passes.
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::tensor::FloatTensor;
+
+use crate::backend::MatchingBackend;
+use crate::conv::{self, Activation, ConvGeometry, Residual};
+use crate::cosine;
+use crate::resize::{self, Corners};
+use crate::self_support::{self, SelfSupportConfig};
+
+impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, C> {
+    fn resize_bilinear(
+        x: FloatTensor<Self>,
+        size: [usize; 2],
+        corners: Corners,
+    ) -> FloatTensor<Self> {
+        if x.is_tracked() {
+            return resize::bilinear_by_products::<Self>(x, size, corners);
+        }
+        FloatTensor::<Self>::new(B::resize_bilinear(x.into_primitive(), size, corners))
+    }
+
+    fn resize_nearest(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self> {
+        if x.is_tracked() {
+            return resize::nearest_by_select::<Self>(x, size);
+        }
+        FloatTensor::<Self>::new(B::resize_nearest(x.into_primitive(), size))
+    }
+
+    fn cosine_maps(
+        features: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        if features.is_tracked() || prototypes.is_tracked() {
+            return cosine::maps_by_product::<Self>(features, prototypes);
+        }
+        let maps = B::cosine_maps(features.into_primitive(), prototypes.into_primitive());
+        FloatTensor::<Self>::new(maps)
+    }
+
+    fn cosine_map_dense(
+        features: FloatTensor<Self>,
+        prototype_map: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        if features.is_tracked() || prototype_map.is_tracked() {
+            return cosine::dense_by_product::<Self>(features, prototype_map);
+        }
+        let map = B::cosine_map_dense(features.into_primitive(), prototype_map.into_primitive());
+        FloatTensor::<Self>::new(map)
+    }
+
+    fn self_support(
+        features: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        config: SelfSupportConfig,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        // Logits only choose positions: whether they are tracked makes no difference.
+        if features.is_tracked() {
+            return self_support::steps::<Self>(features, logits, config);
+        }
+        let (fg, bg, adaptive) =
+            B::self_support(features.into_primitive(), logits.into_primitive(), config);
+        (
+            FloatTensor::<Self>::new(fg),
+            FloatTensor::<Self>::new(bg),
+            FloatTensor::<Self>::new(adaptive),
+        )
+    }
+
+    fn conv2d_fused(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: Residual<Self>,
+        geometry: ConvGeometry,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        let residual_is_tracked = match &residual {
+            Residual::None => false,
+            Residual::Add(map) => map.is_tracked(),
+        };
+        if x.is_tracked() || weight.is_tracked() || bias.is_tracked() || residual_is_tracked {
+            return conv::conv_by_steps::<Self>(x, weight, bias, residual, geometry, activation);
+        }
+        let residual = match residual {
+            Residual::None => Residual::None,
+            Residual::Add(map) => Residual::Add(map.into_primitive()),
+        };
+        FloatTensor::<Self>::new(B::conv2d_fused(
+            x.into_primitive(),
+            weight.into_primitive(),
+            bias.into_primitive(),
+            residual,
+            geometry,
+            activation,
+        ))
+    }
+
+    fn adaptive_prototype(
+        features: FloatTensor<Self>,
+        unit: FloatTensor<Self>,
+        members: FloatTensor<Self>,
+        temperature: f32,
+        tile: usize,
+    ) -> FloatTensor<Self> {
+        let nodes = [features.node(), unit.node()];
+        let (features, unit) = (features.into_primitive(), unit.into_primitive());
+        let members = members.into_primitive();
+        let prepared = AdaptivePrototype { temperature, tile }.prepare::<C>(nodes);
+        match prepared.compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let state = (features.clone(), unit.clone(), members.clone());
+                let output = B::adaptive_prototype(features, unit, members, temperature, tile);
+                prepared.finish(state, output)
+            }
+            OpsKind::UnTracked(prepared) => {
+                prepared.finish(B::adaptive_prototype(features, unit, members, temperature, tile))
+            }
+        }
+    }
+}
+
+/// The backward step of [`MatchingBackend::adaptive_prototype`].
+#[derive(Debug)]
+struct AdaptivePrototype {
+    temperature: f32,
+    tile: usize,
+}
+
+impl<B: MatchingBackend> Backward<B, 2> for AdaptivePrototype {
+    /// Features, unit features and members.
+    type State = (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let [features_node, unit_node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (features, unit, members) = ops.state;
+        let (grad_features, grad_unit) = B::adaptive_prototype_backward(
+            features,
+            unit,
+            members,
+            grad,
+            self.temperature,
+            self.tile,
+        );
+        if let Some(node) = features_node {
+            grads.register::<B>(node.id, grad_features);
+        }
+        if let Some(node) = unit_node {
+            grads.register::<B>(node.id, grad_unit);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The seam between model code and back ends.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, backend_extension};
+
+use crate::conv::{self, Activation, ConvGeometry, Residual};
+use crate::resize::{self, Corners};
+use crate::self_support::{self, SelfSupportConfig};
+use crate::{cosine, pooling};
+
+/// A Burn back end that can run the matching kernels.
+///
+/// Every method has a body composed of differentiable operations that all back ends share, so
+/// `impl MatchingBackend for MyBackend {}` is a complete implementation; override what the back end does
+/// faster. Shapes are those of the functions of the same names at the crate's root; these methods
+/// do not check them.
+#[backend_extension(
+    Flex: cfg(feature = "flex"),
+    Cube: cfg(any(feature = "cuda", feature = "wgpu")),
+    Fusion: cfg(any(feature = "cuda", feature = "wgpu")),
+    Autodiff,
+)]
+pub trait MatchingBackend: Backend {
+    /// See [`resize_bilinear`](crate::resize_bilinear): `[B, C, h, w] -> [B, C, H, W]`.
+    #[fusion(default)]
+    fn resize_bilinear(
+        x: FloatTensor<Self>,
+        size: [usize; 2],
+        corners: Corners,
+    ) -> FloatTensor<Self> {
+        resize::bilinear_by_products::<Self>(x, size, corners)
+    }
+
+    /// See [`resize_nearest`](crate::resize_nearest): `[B, C, h, w] -> [B, C, H, W]`.
+    #[fusion(default)]
+    fn resize_nearest(x: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self> {
+        resize::nearest_by_select::<Self>(x, size)
+    }
+
+    /// See [`masked_average_pool`](crate::masked_average_pool):
+    /// `[B, C, h, w], [B, 1, H, W] -> [B, C]`.
+    #[fusion(default)]
+    fn masked_average_pool(
+        features: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        pooling::pool_at_feature_size::<Self>(features, mask)
+    }
+
+    /// See [`masked_average_pool_at_mask_size`](crate::masked_average_pool_at_mask_size):
+    /// `[B, C, h, w], [B, 1, H, W] -> [B, C]`.
+    #[fusion(default)]
+    fn masked_average_pool_at_mask_size(
+        features: FloatTensor<Self>,
+        mask: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        pooling::pool_at_mask_size::<Self>(features, mask)
+    }
+
+    /// See [`cosine_maps`](crate::cosine_maps): `[B, C, h, w], [B, K, C] -> [B, K, h, w]`.
+    #[fusion(default)]
+    fn cosine_maps(
+        features: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        cosine::maps_by_product::<Self>(features, prototypes)
+    }
+
+    /// See [`cosine_map_dense`](crate::cosine_map_dense):
+    /// `[B, C, h, w], [B, C, h, w] -> [B, 1, h, w]`.
+    #[fusion(default)]
+    fn cosine_map_dense(
+        features: FloatTensor<Self>,
+        prototype_map: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        cosine::dense_by_product::<Self>(features, prototype_map)
+    }
+
+    /// See [`self_support`](crate::self_support): `[B, C, h, w], [B, 2, h, w]` to the foreground and
+    /// background prototypes `[B, C]` and the adaptive background prototype `[B, C, h, w]`.
+    #[fusion(default)]
+    fn self_support(
+        features: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        config: SelfSupportConfig,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        self_support::steps::<Self>(features, logits, config)
+    }
+
+    /// For each of N positions the mean of the members' features, weighted by
+    /// `softmax(temperature · cos)` over the members.
+    ///
+    /// `features` `[B, C, N]`, `unit` `[B, C, N]` (the same divided by their norms) and `members`
+    /// `[B, 1, N]` (0 or 1; at least one 1 a sample) give `[B, C, N]`. No more than `tile` query
+    /// positions are matched at a time, which bounds memory and leaves the result the same.
+    /// Differentiable in `features` and `unit`.
+    #[fusion(default)]
+    fn adaptive_prototype(
+        features: FloatTensor<Self>,
+        unit: FloatTensor<Self>,
+        members: FloatTensor<Self>,
+        temperature: f32,
+        tile: usize,
+    ) -> FloatTensor<Self> {
+        self_support::adaptive_by_tiles::<Self>(features, unit, members, temperature, tile)
+    }
+
+    /// Gradients of [`adaptive_prototype`](Self::adaptive_prototype) with respect to `features` and
+    /// `unit`, given `grad` `[B, C, N]` of its output. Weights are computed again, tile by tile.
+    #[fusion(default)]
+    fn adaptive_prototype_backward(
+        features: FloatTensor<Self>,
+        unit: FloatTensor<Self>,
+        members: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        temperature: f32,
+        tile: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        self_support::adaptive_backward_by_tiles::<Self>(
+            features,
+            unit,
+            members,
+            grad,
+            temperature,
+            tile,
+        )
+    }
+
+    /// See [`conv2d_fused`](crate::conv2d_fused):
+    /// `[B, C, h, w], [O, C, kh, kw], [O], [B, O, H, W] -> [B, O, H, W]`.
+    #[fusion(default)]
+    fn conv2d_fused(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        #[extension_type] residual: Residual<Self>,
+        geometry: ConvGeometry,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        conv::conv_by_steps::<Self>(x, weight, bias, residual, geometry, activation)
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+impl MatchingBackend for burn_cubecl::CubeBackend {}

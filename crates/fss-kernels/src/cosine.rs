@@ -1,0 +1,88 @@
+//! Maps of cosine similarity between features and prototypes.
+//!
+//! Each vector is divided by `max(norm, 1e-8)`, the rule of PyTorch 1.12 and later: a zero vector has
+//! similarity 0 to everything, and the bound itself passes no gradient.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch};
+use burn::tensor::Tensor;
+
+use crate::backend::MatchingBackend;
+use crate::ops::{dims, norms, reshape};
+
+/// The smallest norm that a vector is divided by.
+pub(crate) const NORM_EPS: f64 = 1e-8;
+
+/// Cosine similarity of every position with each of K prototypes.
+///
+/// # Shapes
+/// - `features`: `[B, C, h, w]`
+/// - `prototypes`: `[B, K, C]`
+/// - output: `[B, K, h, w]`, in `-1..=1`
+///
+/// # Panics
+/// If batch sizes or channel numbers differ.
+pub fn cosine_maps(features: Tensor<4>, prototypes: Tensor<3>) -> Tensor<4> {
+    let ([b, c, _, _], [pb, _, pc]) = (features.dims(), prototypes.dims());
+    assert!(
+        b == pb && c == pc,
+        "cosine maps of features {:?} need prototypes [{b}, K, {c}], got {:?}",
+        features.dims(),
+        prototypes.dims()
+    );
+    Tensor::from_dispatch(<Dispatch as MatchingBackend>::cosine_maps(
+        features.into_dispatch(),
+        prototypes.into_dispatch(),
+    ))
+}
+
+/// Cosine similarity of every position with a prototype of its own.
+///
+/// # Shapes
+/// - `features`: `[B, C, h, w]`
+/// - `prototype_map`: `[B, C, h, w]`
+/// - output: `[B, 1, h, w]`, in `-1..=1`
+///
+/// # Panics
+/// If the shapes differ.
+pub fn cosine_map_dense(features: Tensor<4>, prototype_map: Tensor<4>) -> Tensor<4> {
+    assert_eq!(
+        features.dims(),
+        prototype_map.dims(),
+        "a dense cosine map needs features and prototype map of one shape"
+    );
+    Tensor::from_dispatch(<Dispatch as MatchingBackend>::cosine_map_dense(
+        features.into_dispatch(),
+        prototype_map.into_dispatch(),
+    ))
+}
+
+/// [`cosine_maps`] composed of differentiable operations.
+///
+/// Only the prototypes are normalised as vectors; the features' norms divide the much smaller
+/// product.
+pub(crate) fn maps_by_product<B: Backend>(
+    features: FloatTensor<B>,
+    prototypes: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let [b, c, h, w] = dims(&features);
+    let [_, k, _] = dims(&prototypes);
+    let features = reshape::<B, 3>(features, [b, c, h * w]);
+    let lengths = norms::<B>(prototypes.clone(), 2, NORM_EPS);
+    let directions = B::float_div(prototypes, lengths);
+    let products = B::float_matmul(directions, features.clone());
+    let cosines = B::float_div(products, norms::<B>(features, 1, NORM_EPS));
+    reshape::<B, 4>(cosines, [b, k, h, w])
+}
+
+/// [`cosine_map_dense`] composed of differentiable operations.
+pub(crate) fn dense_by_product<B: Backend>(
+    features: FloatTensor<B>,
+    prototype_map: FloatTensor<B>,
+) -> FloatTensor<B> {
+    let lengths = B::float_mul(
+        norms::<B>(features.clone(), 1, NORM_EPS),
+        norms::<B>(prototype_map.clone(), 1, NORM_EPS),
+    );
+    B::float_div(B::float_sum_dim(B::float_mul(features, prototype_map), 1), lengths)
+}

@@ -1,0 +1,168 @@
+//! Matrix products over slices: a checked front of the `gemm` crate.
+
+use gemm::Parallelism;
+
+/// A matrix inside a slice.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a> {
+    data: &'a [f32],
+    layout: Layout,
+}
+
+/// A matrix inside a slice that is written to.
+pub(super) struct ViewMut<'a> {
+    data: &'a mut [f32],
+    layout: Layout,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl Layout {
+    fn row_major(rows: usize, columns: usize) -> Self {
+        Self { rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// How many elements the slice must have at least.
+    fn extent(&self) -> usize {
+        if self.rows == 0 || self.columns == 0 {
+            return 0;
+        }
+        (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride + 1
+    }
+}
+
+impl<'a> View<'a> {
+    /// All of a row-major matrix.
+    pub(super) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self { data, layout: Layout::row_major(rows, columns) }
+    }
+
+    /// The columns `start..end`.
+    pub(super) fn columns(self, start: usize, end: usize) -> Self {
+        let layout = Layout { columns: end - start, ..self.layout };
+        Self { data: &self.data[start * self.layout.column_stride..], layout }
+    }
+
+    pub(super) fn transposed(self) -> Self {
+        let Layout { rows, columns, row_stride, column_stride } = self.layout;
+        let layout = Layout {
+            rows: columns,
+            columns: rows,
+            row_stride: column_stride,
+            column_stride: row_stride,
+        };
+        Self { data: self.data, layout }
+    }
+}
+
+impl<'a> ViewMut<'a> {
+    /// All of a row-major matrix.
+    pub(super) fn new(data: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self { data, layout: Layout::row_major(rows, columns) }
+    }
+
+    /// The columns `start..end`.
+    pub(super) fn columns(self, start: usize, end: usize) -> Self {
+        let layout = Layout { columns: end - start, ..self.layout };
+        Self { data: &mut self.data[start * self.layout.column_stride..], layout }
+    }
+}
+
+/// What a product does with what stands in its destination.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    /// Writes over it.
+    Replace,
+    /// Adds to it.
+    Add,
+}
+
+/// `target = left · right`, or `target += left · right`.
+///
+/// # Panics
+/// If the sizes do not fit, or a view reaches out of its slice.
+pub(super) fn product(target: ViewMut, left: View, right: View, write: Write) {
+    let (t, l, r) = (target.layout, left.layout, right.layout);
+    assert!(
+        t.rows == l.rows && t.columns == r.columns && l.columns == r.rows && l.columns > 0,
+        "product of {l:?} and {r:?} into {t:?}"
+    );
+    assert!(t.extent() <= target.data.len(), "target of {t:?} in {}", target.data.len());
+    assert!(l.extent() <= left.data.len(), "left of {l:?} in {}", left.data.len());
+    assert!(r.extent() <= right.data.len(), "right of {r:?} in {}", right.data.len());
+    if t.extent() == 0 {
+        return;
+    }
+    let operations = t.rows * t.columns * l.columns;
+    let parallelism = if operations < 1 << 16 { Parallelism::None } else { Parallelism::Rayon(0) };
+    // `alpha` scales what is already there, `beta` the product.
+    let (read, alpha) = match write {
+        Write::Replace => (false, 0.0),
+        Write::Add => (true, 1.0),
+    };
+    // SAFETY: the assertions above keep every element that is touched inside its slice: indices of a
+    // matrix run up to `extent() - 1`. The target is borrowed exclusively, so it overlaps neither
+    // operand, and its own elements do not overlap, since a `ViewMut` is a range of columns of a
+    // row-major matrix.
+    #[allow(unsafe_code)]
+    unsafe {
+        gemm::gemm(
+            t.rows,
+            t.columns,
+            l.columns,
+            target.data.as_mut_ptr(),
+            t.column_stride as isize,
+            t.row_stride as isize,
+            read,
+            left.data.as_ptr(),
+            l.column_stride as isize,
+            l.row_stride as isize,
+            right.data.as_ptr(),
+            r.column_stride as isize,
+            r.row_stride as isize,
+            alpha,
+            1.0,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_of_parts_and_transposes() {
+        let a = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        let b = [1.0, 0.0, 2.0, -1.0];
+        let mut out = [10.0; 6];
+        // The last two columns of the 2x3 matrix, transposed, times b.
+        let left = View::new(&a, 2, 3).columns(1, 3).transposed();
+        product(ViewMut::new(&mut out, 2, 3).columns(1, 3), left, View::new(&b, 2, 2), Write::Add);
+        assert_eq!(out, [10.0, 22.0, 5.0, 10.0, 25.0, 4.0]);
+        product(ViewMut::new(&mut out[..4], 2, 2), left, View::new(&b, 2, 2), Write::Replace);
+        assert_eq!(out[..4], [12.0, -5.0, 15.0, -6.0]);
+    }
+
+    #[test]
+    #[should_panic(expected = "product of")]
+    fn sizes_that_do_not_fit_are_refused() {
+        let a = [0.0; 6];
+        let mut out = [0.0; 4];
+        product(
+            ViewMut::new(&mut out, 2, 2),
+            View::new(&a, 2, 3),
+            View::new(&a, 2, 3),
+            Write::Replace,
+        );
+    }
+}

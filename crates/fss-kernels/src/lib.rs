@@ -1,0 +1,37 @@
+//! Matching kernels for few-shot semantic segmentation on Burn.
+//!
+//! Everything that compares a support set with a query and is not a plain network layer lives here:
+//! resizing with exact corner rules, masked average pooling, cosine-similarity maps, the
+//! self-support step of SSP and the fused convolution that folded backbones run on.
+//!
+//! Each kernel exists at two levels. The functions of this module take [`Tensor`](burn::Tensor)s and
+//! pick the back end at run time. The functions of [`primitive`] are generic over
+//! `B:` [`MatchingBackend`], for code that itself names its back end.
+//!
+//! [`MatchingBackend`] is the seam: its default bodies compose differentiable operations that every
+//! Burn back end has, and a back end overrides those for which it has something faster.
+//!
+//! # Features
+//!
+//! `flex` (default) is the CPU; `cuda`, `wgpu` and `vulkan` add Burn's CubeCL runtimes.
+
+mod autodiff;
+mod backend;
+mod conv;
+mod cosine;
+#[cfg(feature = "flex")]
+pub(crate) mod cpu;
+#[cfg(feature = "flex")]
+mod flex;
+mod ops;
+mod pooling;
+pub mod primitive;
+mod resize;
+mod self_support;
+
+pub use backend::MatchingBackend;
+pub use conv::{Activation, ConvGeometry, Residual, conv2d_fused};
+pub use cosine::{cosine_map_dense, cosine_maps};
+pub use pooling::{masked_average_pool, masked_average_pool_at_mask_size};
+pub use resize::{Corners, nearest_indices, resize_bilinear, resize_nearest};
+pub use self_support::{SelfSupport, SelfSupportConfig, self_support};

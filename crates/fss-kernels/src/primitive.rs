@@ -1,0 +1,80 @@
+//! The kernels over back-end primitives, for code that is itself generic over its back end.
+//!
+//! Thin names for the functions of [`MatchingBackend`]; shapes are those of the functions of the same
+//! names at the crate's root, and are not checked here.
+
+use burn::backend::tensor::FloatTensor;
+
+use crate::backend::MatchingBackend;
+use crate::conv::{Activation, ConvGeometry, Residual};
+use crate::resize::Corners;
+use crate::self_support::SelfSupportConfig;
+
+/// See [`resize_bilinear`](crate::resize_bilinear).
+pub fn resize_bilinear<B: MatchingBackend>(
+    x: FloatTensor<B>,
+    size: [usize; 2],
+    corners: Corners,
+) -> FloatTensor<B> {
+    B::resize_bilinear(x, size, corners)
+}
+
+/// See [`resize_nearest`](crate::resize_nearest).
+pub fn resize_nearest<B: MatchingBackend>(x: FloatTensor<B>, size: [usize; 2]) -> FloatTensor<B> {
+    B::resize_nearest(x, size)
+}
+
+/// See [`masked_average_pool`](crate::masked_average_pool).
+pub fn masked_average_pool<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    mask: FloatTensor<B>,
+) -> FloatTensor<B> {
+    B::masked_average_pool(features, mask)
+}
+
+/// See [`masked_average_pool_at_mask_size`](crate::masked_average_pool_at_mask_size).
+pub fn masked_average_pool_at_mask_size<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    mask: FloatTensor<B>,
+) -> FloatTensor<B> {
+    B::masked_average_pool_at_mask_size(features, mask)
+}
+
+/// See [`cosine_maps`](crate::cosine_maps).
+pub fn cosine_maps<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    prototypes: FloatTensor<B>,
+) -> FloatTensor<B> {
+    B::cosine_maps(features, prototypes)
+}
+
+/// See [`cosine_map_dense`](crate::cosine_map_dense).
+pub fn cosine_map_dense<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    prototype_map: FloatTensor<B>,
+) -> FloatTensor<B> {
+    B::cosine_map_dense(features, prototype_map)
+}
+
+/// See [`self_support`](crate::self_support): foreground and background prototypes `[B, C]`, adaptive
+/// background prototype `[B, C, h, w]`.
+pub fn self_support<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    logits: FloatTensor<B>,
+    config: SelfSupportConfig,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    B::self_support(features, logits, config)
+}
+
+/// See [`conv2d_fused`](crate::conv2d_fused).
+pub fn conv2d_fused<B: MatchingBackend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    residual: Option<FloatTensor<B>>,
+    geometry: ConvGeometry,
+    activation: Activation,
+) -> FloatTensor<B> {
+    let residual = residual.map_or(Residual::None, Residual::Add);
+    B::conv2d_fused(x, weight, bias, residual, geometry, activation)
+}

@@ -1,0 +1,305 @@
+//! The kernels against outputs of the published code.
+
+use burn::tensor::module::{adaptive_avg_pool2d, max_pool2d};
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Tensor, TensorData};
+use fss_kernels::{
+    Activation, ConvGeometry, Corners, SelfSupportConfig, conv2d_fused, cosine_map_dense,
+    cosine_maps, masked_average_pool, masked_average_pool_at_mask_size, nearest_indices,
+    resize_bilinear, resize_nearest, self_support,
+};
+use fss_support::golden::{Case, assert_close, cases, report};
+
+/// Kernels that track gradients have other bodies than those that do not; both must match.
+fn devices() -> [Device; 2] {
+    [Device::flex(), Device::flex().autodiff()]
+}
+
+/// The tensor, tracked where the device tracks gradients.
+fn load<const D: usize>(case: &Case, name: &str, device: &Device) -> Tensor<D> {
+    let (shape, values) = case.f32(name);
+    let tensor = Tensor::from_data(TensorData::new(values, shape), device);
+    if device.is_autodiff() { tensor.require_grad() } else { tensor }
+}
+
+/// `[B, 1, H, W]`, 1 where the mask `[B, H, W]` has `label`.
+fn load_mask(case: &Case, name: &str, label: u8, device: &Device) -> Tensor<4> {
+    let (shape, values) = case.u8(name);
+    let values: Vec<f32> = values.iter().map(|&v| f32::from(u8::from(v == label))).collect();
+    Tensor::from_data(TensorData::new(values, [shape[0], 1, shape[1], shape[2]]), device)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_to_vec().expect("float32 values")
+}
+
+fn check<const D: usize>(case: &Case, name: &str, got: Tensor<D>, tolerance: f32) {
+    let (shape, want) = case.f32(name);
+    let elements: usize = shape.iter().product();
+    assert_eq!(got.shape().num_elements(), elements, "{}: {name}: {:?}", case.name, got.shape());
+    assert_close(&format!("{}: {name}", case.name), &values(got), &want, tolerance);
+}
+
+/// The `<p>` of all tensors named `<p><suffix>`.
+fn prefixes(case: &Case, suffix: &str) -> Vec<String> {
+    case.names().iter().filter_map(|n| n.strip_suffix(suffix)).map(str::to_owned).collect()
+}
+
+fn number(text: &str) -> usize {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} in a tensor's name is not a number"))
+}
+
+#[test]
+fn golden_interpolate_bilinear() {
+    let cases = cases("common", "interpolate_bilinear");
+    for case in &cases {
+        for number in prefixes(case, ".input") {
+            let output_shape = case.shape(&format!("{number}.grad_output"));
+            let size = [output_shape[2], output_shape[3]];
+            for (corners, rule) in
+                [(Corners::Aligned, "aligned"), (Corners::HalfPixel, "half_pixel")]
+            {
+                for device in devices() {
+                    let input = load::<4>(case, &format!("{number}.input"), &device);
+                    let output = resize_bilinear(input, size, corners);
+                    check(case, &format!("{number}.output.{rule}"), output, 2e-6);
+                }
+                let device = Device::flex().autodiff();
+                let input = load::<4>(case, &format!("{number}.input"), &device);
+                let grad_output = load::<4>(case, &format!("{number}.grad_output"), &device);
+                let output = resize_bilinear(input.clone(), size, corners);
+                let grads = (output * grad_output).sum().backward();
+                let grad = input.grad(&grads).expect("a gradient");
+                check(case, &format!("{number}.grad_input.{rule}"), grad, 1e-5);
+            }
+        }
+    }
+    report("common/interpolate_bilinear", cases.len());
+}
+
+#[test]
+fn golden_interpolate_nearest() {
+    let cases = cases("common", "interpolate_nearest");
+    for case in &cases {
+        for name in case.names() {
+            if let Some(pair) = name.strip_prefix("index.") {
+                let (from, to) = pair.split_once("_to_").expect("index.IN_to_OUT");
+                let got = nearest_indices(number(from), number(to));
+                let want: Vec<usize> = case.i64(name).1.iter().map(|&i| i as usize).collect();
+                assert_eq!(got, want, "{}: {name}", case.name);
+            } else if name.starts_with("output.") {
+                let shape = case.shape(name);
+                for device in devices() {
+                    let input = load::<4>(case, "input", &device);
+                    check(case, name, resize_nearest(input, [shape[2], shape[3]]), 0.0);
+                }
+            }
+        }
+    }
+    report("common/interpolate_nearest", cases.len());
+}
+
+#[test]
+fn golden_common_masked_average_pooling() {
+    let cases = cases("common", "masked_average_pooling");
+    for case in &cases {
+        for device in devices() {
+            let features = load::<4>(case, "feature", &device);
+            let mask = load_mask(case, "mask", 1, &device);
+            let pooled = masked_average_pool(features.clone(), mask.clone());
+            check(case, "mask_to_feature", pooled, 1e-6);
+            let pooled = masked_average_pool_at_mask_size(features, mask);
+            check(case, "feature_to_mask", pooled, 1e-6);
+        }
+    }
+    report("common/masked_average_pooling", cases.len());
+}
+
+#[test]
+fn golden_ssp_masked_average_pooling() {
+    let cases = cases("ssp", "masked_average_pooling");
+    for case in &cases {
+        for device in devices() {
+            let features = load::<4>(case, "feature", &device);
+            let [_, _, h, w] = features.dims();
+            let fg = load_mask(case, "mask", 1, &device);
+            let bg = load_mask(case, "mask", 0, &device);
+            let resized = resize_bilinear(fg.clone(), [h, w], Corners::Aligned);
+            check(case, "mask_fg_resized", resized, 2e-6);
+            check(case, "prototype_fg", masked_average_pool(features.clone(), fg), 1e-5);
+            check(case, "prototype_bg", masked_average_pool(features, bg), 1e-5);
+        }
+    }
+    report("ssp/masked_average_pooling", cases.len());
+}
+
+#[test]
+fn golden_cosine_similarity() {
+    let cases = cases("common", "cosine_similarity");
+    for case in &cases {
+        for device in devices() {
+            let features = load::<4>(case, "feature", &device);
+            let [b, c, _, _] = features.dims();
+            let vector = load::<4>(case, "vector", &device).reshape([b, 1, c]);
+            check(case, "out_vector", cosine_maps(features.clone(), vector), 2e-6);
+            let map = load::<4>(case, "map", &device);
+            check(case, "out_map", cosine_map_dense(features, map), 2e-6);
+            check_degenerate(case, &device);
+        }
+        check_cosine_gradients(case);
+    }
+    report("common/cosine_similarity", cases.len());
+}
+
+fn check_degenerate(case: &Case, device: &Device) {
+    let [pairs, length] = load::<2>(case, "degenerate.a", device).dims();
+    let a = load::<2>(case, "degenerate.a", device).reshape([pairs, length, 1, 1]);
+    let b = load::<2>(case, "degenerate.b", device);
+    let (_, want) = case.f32("degenerate.new_rule");
+    let by_vector = cosine_maps(a.clone(), b.clone().reshape([pairs, 1, length]));
+    let by_map = cosine_map_dense(a, b.reshape([pairs, length, 1, 1]));
+    for got in [values(by_vector), values(by_map)] {
+        for (pair, (got, want)) in got.iter().zip(&want).enumerate() {
+            let close = (got - want).abs() <= 1e-6 * want.abs();
+            assert!(close, "{}: degenerate pair {pair}: {got}, not {want}", case.name);
+        }
+    }
+}
+
+fn check_cosine_gradients(case: &Case) {
+    let device = Device::flex().autodiff();
+    let features = load::<4>(case, "feature", &device);
+    let vector = load::<4>(case, "vector", &device);
+    let [b, c, h, w] = features.dims();
+    let grad_output = load::<3>(case, "grad_output", &device).reshape([b, 1, h, w]);
+    let output = cosine_maps(features.clone(), vector.clone().reshape([b, 1, c]));
+    let grads = (output * grad_output).sum().backward();
+    check(case, "grad_vector", vector.grad(&grads).expect("a gradient"), 2e-6);
+
+    // A zero feature has a gradient of the order 1/eps, which the file leaves out.
+    let inner = features.clone().inner();
+    let present = inner.clone().mul(inner).sum_dim(1).greater_elem(0.0).float();
+    let grad = features.grad(&grads).expect("a gradient") * present;
+    check(case, "grad_feature", grad, 2e-6);
+}
+
+#[test]
+fn golden_pool_norm_conv() {
+    let cases = cases("common", "pool_norm_conv");
+    for case in &cases {
+        for device in devices() {
+            for number in prefixes(case, ".input").iter().filter(|p| *p != "max") {
+                let shape = case.shape(&format!("{number}.output"));
+                let input = load::<4>(case, &format!("{number}.input"), &device);
+                let pooled = adaptive_avg_pool2d(input, [shape[2], shape[3]]);
+                check(case, &format!("{number}.output"), pooled, 1e-6);
+            }
+            let input = load::<4>(case, "max.input", &device);
+            let pool = MaxPoolOptions {
+                stride: [2, 2],
+                padding: [(1, 1); 2],
+                ..MaxPoolOptions::new([3, 3])
+            };
+            let pooled = max_pool2d(input.clone(), pool);
+            check(case, "max.output", pooled, 0.0);
+            check(case, "bn.output", folded_norm(case, input.clone(), &device), 1e-6);
+            check_convolutions(case, input, &device);
+        }
+    }
+    report("common/pool_norm_conv", cases.len());
+}
+
+/// The norm as a folded backbone runs it: scale and shift inside a convolution, here one that
+/// otherwise changes nothing.
+fn folded_norm(case: &Case, input: Tensor<4>, device: &Device) -> Tensor<4> {
+    let read = |name: &str| case.f32(&format!("bn.{name}")).1;
+    let channels = read("weight").len();
+    let scale: Vec<f32> = read("weight")
+        .iter()
+        .zip(read("running_var"))
+        .map(|(weight, var)| weight / (var + 1e-5).sqrt())
+        .collect();
+    let shift: Vec<f32> =
+        (0..channels).map(|c| read("bias")[c] - read("running_mean")[c] * scale[c]).collect();
+    let mut kernel = vec![0.0; channels * channels];
+    (0..channels).for_each(|c| kernel[c * channels + c] = scale[c]);
+    conv2d_fused(
+        input,
+        Tensor::from_data(TensorData::new(kernel, [channels, channels, 1, 1]), device),
+        Tensor::from_data(TensorData::new(shift, [channels]), device),
+        None,
+        ConvGeometry::POINTWISE,
+        Activation::None,
+    )
+}
+
+fn check_convolutions(case: &Case, input: Tensor<4>, device: &Device) {
+    for name in case.names() {
+        let Some(setting) = name.strip_prefix("conv.output.") else { continue };
+        let (stride, dilation) = match setting.strip_prefix("dilation") {
+            Some(dilation) => (1, number(dilation)),
+            None => (number(setting.strip_prefix("stride").expect("stride or dilation")), 1),
+        };
+        let weight = load::<4>(case, "conv.weight", device);
+        let bias = Tensor::zeros([weight.dims()[0]], device);
+        let geometry = ConvGeometry { stride, padding: dilation, dilation };
+        let output = conv2d_fused(input.clone(), weight, bias, None, geometry, Activation::None);
+        check(case, name, output, 1e-5);
+    }
+}
+
+#[test]
+fn golden_ssp_similarity() {
+    let cases = cases("ssp", "similarity");
+    for case in &cases {
+        let scale = case.settings["scale"].as_f64().expect("settings.scale") as f32;
+        for device in devices() {
+            let features = load::<4>(case, "feature_q", &device);
+            let maps = ["bg_proto", "fg_proto"].map(|name| {
+                let prototype = load::<4>(case, name, &device);
+                let [b, c, h, w] = prototype.dims();
+                if [h, w] == [1, 1] {
+                    cosine_maps(features.clone(), prototype.reshape([b, 1, c]))
+                } else {
+                    cosine_map_dense(features.clone(), prototype)
+                }
+            });
+            check(case, "out", Tensor::cat(maps.to_vec(), 1) * scale, 1e-4);
+        }
+    }
+    report("ssp/similarity", cases.len());
+}
+
+#[test]
+fn golden_ssp_step() {
+    let cases = cases("ssp", "ssp_step_");
+    for case in &cases {
+        let setting = |name: &str| {
+            case.settings[name].as_f64().unwrap_or_else(|| panic!("{}: settings.{name}", case.name))
+        };
+        let config = SelfSupportConfig {
+            fg_threshold: setting("fg_threshold") as f32,
+            bg_threshold: setting("bg_threshold") as f32,
+            top_k: setting("topk") as usize,
+            temperature: setting("sim_scale") as f32,
+        };
+        for device in devices() {
+            let features = load::<4>(case, "feature_q", &device);
+            let logits = load::<4>(case, "out", &device);
+            let found = self_support(features.clone(), logits.clone(), &config);
+            check(case, "SSFP", found.fg_prototype, 1e-5);
+            check(case, "SSBP", found.bg_prototype, 1e-5);
+            check(case, "ASBP", found.bg_adaptive, 1e-5);
+
+            // The adaptive foreground prototype is the same step with the two sides exchanged.
+            let exchanged = SelfSupportConfig {
+                fg_threshold: config.bg_threshold,
+                bg_threshold: config.fg_threshold,
+                ..config
+            };
+            let found = self_support(features, logits.flip([1]), &exchanged);
+            check(case, "ASFP", found.bg_adaptive, 1e-5);
+        }
+    }
+    report("ssp/ssp_step_", cases.len());
+}

@@ -1,0 +1,28 @@
+//! Recipes, trainer, checkpoints, evaluation and reports for few-shot segmentation.
+//!
+//! A [`recipe::Recipe`] says everything that a training run is set to; [`trainer::train`] runs it,
+//! saves it at any time and continues it to the same bits; [`evaluate::evaluate`] measures a model
+//! under a published [`evaluate::Protocol`]; [`report`] makes tables and pages of the results.
+//!
+//! Nothing here prints: a run tells what it does through [`observer`]s, `tracing` and its log.
+#![forbid(unsafe_code)]
+
+pub mod checkpoint;
+mod data;
+mod digest;
+mod error;
+pub mod evaluate;
+pub mod log;
+pub mod observer;
+pub mod optim;
+pub mod progress;
+pub mod recipe;
+pub mod report;
+pub mod schedule;
+mod stop;
+pub mod tensor;
+pub mod trainer;
+
+pub use data::EpisodeData;
+pub use error::TrainError;
+pub use stop::Stop;

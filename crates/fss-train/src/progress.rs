@@ -1,0 +1,125 @@
+//! Progress bars in the terminal, for those who ask for them.
+
+use std::path::Path;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::evaluate::EpisodeOutcome;
+use crate::observer::{EvaluationObserver, IterationReport, TrainObserver, ValidationReport};
+
+/// How much of a new loss goes into the smoothed one that is shown.
+const SMOOTHING: f64 = 0.1;
+
+/// Shows loss, mean IoU and time left as bars on standard error.
+#[derive(Debug)]
+pub struct TerminalProgress {
+    bars: MultiProgress,
+    training: Option<ProgressBar>,
+    evaluation: Option<ProgressBar>,
+    loss: Option<f64>,
+    miou: Option<f64>,
+}
+
+impl TerminalProgress {
+    /// No bar yet; they come and go with what is reported.
+    pub fn new() -> Self {
+        Self {
+            bars: MultiProgress::new(),
+            training: None,
+            evaluation: None,
+            loss: None,
+            miou: None,
+        }
+    }
+
+    fn message(&self) -> String {
+        let loss = self.loss.map_or("-".to_owned(), |loss| format!("{loss:.4}"));
+        let miou = self.miou.map_or("-".to_owned(), |miou| format!("{:.2} %", miou * 100.0));
+        format!("loss {loss}  mIoU {miou}")
+    }
+}
+
+impl Default for TerminalProgress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for TerminalProgress {
+    fn drop(&mut self) {
+        for bar in [self.evaluation.take(), self.training.take()].into_iter().flatten() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn bar(length: u64, name: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template(
+        "{prefix:>10} [{bar:32}] {pos}/{len}  {msg}  {elapsed} gone, {eta} left",
+    )
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
+    .progress_chars("=> ");
+    ProgressBar::new(length).with_style(style).with_prefix(name)
+}
+
+impl EvaluationObserver for TerminalProgress {
+    fn seed_started(&mut self, seed: u64, episodes: usize) {
+        if let Some(old) = self.evaluation.take() {
+            old.finish_and_clear();
+        }
+        let bar = self.bars.add(bar(episodes as u64, "evaluate"));
+        bar.set_message(format!("seed {seed}"));
+        self.evaluation = Some(bar);
+    }
+
+    fn episode_finished(&mut self, outcome: &EpisodeOutcome<'_>) {
+        if let Some(bar) = &self.evaluation {
+            if let Some(miou) = outcome.running_miou {
+                bar.set_message(format!("seed {}  mIoU {:.2} %", outcome.seed, miou * 100.0));
+            }
+            bar.inc(1);
+        }
+    }
+}
+
+impl TrainObserver for TerminalProgress {
+    fn training_started(&mut self, done: u64, iterations: u64) {
+        let bar = self.bars.add(bar(iterations, "train"));
+        bar.set_position(done);
+        // The time left is that of the iterations of this process.
+        bar.reset_eta();
+        bar.set_message(self.message());
+        self.training = Some(bar);
+    }
+
+    fn iteration_finished(&mut self, report: &IterationReport) {
+        if let Some(loss) = report.loss {
+            let old = self.loss.unwrap_or(loss);
+            self.loss = Some(old + SMOOTHING * (loss - old));
+        }
+        if let Some(bar) = &self.training {
+            bar.set_message(self.message());
+            bar.set_position(report.iteration);
+        }
+    }
+
+    fn validation_finished(&mut self, report: &ValidationReport) {
+        if let Some(old) = self.evaluation.take() {
+            old.finish_and_clear();
+        }
+        self.miou = report.evaluation.miou.as_ref().map(|spread| spread.mean);
+        if let Some(bar) = &self.training {
+            bar.set_message(self.message());
+        }
+    }
+
+    fn evaluation_started(&mut self) {
+        if let Some(bar) = self.training.take() {
+            bar.finish();
+        }
+    }
+
+    fn checkpoint_written(&mut self, path: &Path) {
+        tracing::debug!(path = %path.display(), "checkpoint written");
+    }
+}

@@ -1,0 +1,76 @@
+//! What tells two recipes apart.
+
+use serde_json::Value;
+
+use super::Recipe;
+use crate::digest::fingerprint;
+
+/// Sections that do not change what a run computes.
+const FREE_SECTIONS: [&str; 1] = ["checkpoint"];
+
+impl Recipe {
+    /// A fingerprint of everything that changes what a run computes, as 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(self.decisive().to_string().as_bytes())
+    }
+
+    /// The keys whose values differ in a way that changes what a run computes, as
+    /// `key: ours | theirs`.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        compare("", &self.decisive(), &other.decisive(), &mut found);
+        found
+    }
+
+    fn decisive(&self) -> Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        if let Value::Object(sections) = &mut value {
+            sections.retain(|key, _| !FREE_SECTIONS.contains(&key.as_str()));
+        }
+        value
+    }
+}
+
+fn compare(key: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
+            names.sort();
+            names.dedup();
+            for name in names {
+                let inner = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                let value = |side: &serde_json::Map<String, Value>| {
+                    side.get(name).cloned().unwrap_or_default()
+                };
+                compare(&inner, &value(a), &value(b), found);
+            }
+        }
+        (a, b) if a != b => found.push(format!("`{key}`: {a} | {b}")),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::recipe::Recipe;
+
+    #[test]
+    fn differing_keys_are_named_with_both_values() {
+        let paper = Recipe::builtin("ssp-pascal").unwrap();
+        let mut other = paper.clone();
+        assert_eq!(paper.fingerprint(), other.fingerprint());
+        other.optim.lr = 0.5;
+        other.data.fold = 2;
+        assert_eq!(paper.differences(&other), ["`data.fold`: 0 | 2", "`optim.lr`: 0.001 | 0.5"]);
+        assert_ne!(paper.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn the_rhythm_of_saving_is_free() {
+        let paper = Recipe::builtin("ssp-pascal").unwrap();
+        let mut other = paper.clone();
+        other.checkpoint.every = 7;
+        assert!(paper.differences(&other).is_empty());
+        assert_eq!(paper.fingerprint(), other.fingerprint());
+    }
+}

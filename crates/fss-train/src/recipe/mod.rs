@@ -1,0 +1,35 @@
+//! Recipes: all that a training run is set to.
+//!
+//! A recipe is a TOML file. Together with the data set and the files it names it determines every
+//! bit of a run on the CPU. A file may start from a built-in recipe and name only what differs:
+//!
+//! ```
+//! use fss_train::recipe::Recipe;
+//!
+//! let recipe = Recipe::from_toml(
+//!     r#"
+//!     extends = "ssp-pascal"
+//!     [data]
+//!     fold = 2
+//!     [episodes]
+//!     shot = 5
+//!     "#,
+//!     "my.toml",
+//! )?;
+//! assert_eq!(recipe.data.fold, 2);
+//! assert_eq!(recipe.optim.lr, 1e-3);
+//! # Ok::<(), fss_train::TrainError>(())
+//! ```
+
+mod builtin;
+mod check;
+mod diff;
+mod parse;
+mod settings;
+
+pub use builtin::BUILTIN_NAMES;
+pub use settings::{
+    CheckpointSettings, DataSettings, EpisodeSettings, EvaluationSettings, Init, ModelKind,
+    ModelSettings, OptimSettings, Recipe, Sampling, SelectionRule, TrainSettings,
+    ValidationSettings,
+};

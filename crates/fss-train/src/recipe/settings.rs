@@ -1,0 +1,263 @@
+//! The parts of a recipe.
+
+use std::path::PathBuf;
+
+use fss_backbone::{DeepStemResNetConfig, NormTraining, Stage};
+use fss_data::Split;
+use fss_data::folds::{Fold, FoldScheme};
+use fss_heads::Refine;
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+use crate::evaluate::Protocol;
+use crate::schedule::Schedule;
+
+/// All that a training run is set to. Every part is explicit; nothing is read from the clock or
+/// the environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// A name for logs and reports.
+    pub name: String,
+    /// The head.
+    pub model: ModelSettings,
+    /// The backbone: `depth` and `width` (64 is the published one).
+    pub backbone: DeepStemResNetConfig,
+    /// Where the weights come from.
+    pub init: Init,
+    /// Data set, fold and splits.
+    pub data: DataSettings,
+    /// Training episodes.
+    pub episodes: EpisodeSettings,
+    /// Optimiser and learning rate.
+    pub optim: OptimSettings,
+    /// Which parts learn.
+    pub train: TrainSettings,
+    /// What is measured at every snapshot.
+    pub validation: ValidationSettings,
+    /// What is measured at the end, with the selected model.
+    pub evaluation: EvaluationSettings,
+    /// How often the run is saved. May change between a start and its resumption.
+    #[serde(default)]
+    pub checkpoint: CheckpointSettings,
+}
+
+/// The head.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Which head.
+    pub kind: ModelKind,
+    /// Whether the self-support step runs a second time.
+    pub refine: Refine,
+}
+
+/// The heads that can be trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelKind {
+    /// Self-support few-shot segmentation (ECCV 2022).
+    Ssp,
+}
+
+/// Where the weights come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Init {
+    /// A file of pretrained backbone weights.
+    Weights {
+        /// `.pth`, `.safetensors` or `.bpk`.
+        path: PathBuf,
+    },
+    /// Random weights.
+    Scratch {
+        /// Seed of the weights.
+        seed: u64,
+        /// How many training episodes the frozen norms' statistics are measured on before training
+        /// starts. 0 leaves mean 0 and variance 1.
+        calibration_episodes: usize,
+    },
+}
+
+/// Data set, fold and splits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSettings {
+    /// Name of the data set, for reports.
+    pub dataset: String,
+    /// Number of classes, background not counted.
+    pub classes: usize,
+    /// How the classes are dealt to the folds.
+    pub folds: FoldScheme,
+    /// The fold whose classes are novel, 0..=3.
+    pub fold: usize,
+    /// The split that training episodes are drawn from (with the base classes).
+    pub train_split: Split,
+    /// The split that validation and evaluation draw from (with the novel classes).
+    pub val_split: Split,
+    /// An image counts for a class from this many pixels of it on.
+    pub min_pixels: u64,
+}
+
+impl DataSettings {
+    /// The fold.
+    ///
+    /// # Errors
+    /// If fold or number of classes make no sense.
+    pub fn fold(&self) -> Result<Fold, TrainError> {
+        Ok(Fold::new(self.fold, self.classes, self.folds)?)
+    }
+}
+
+/// Training episodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpisodeSettings {
+    /// Supports an episode.
+    pub shot: usize,
+    /// Episodes an iteration.
+    pub batch: usize,
+    /// Episodes of the whole run.
+    pub total: usize,
+    /// Episodes between two validations.
+    pub snapshot: usize,
+    /// Side of the square crop, in pixels.
+    pub crop: usize,
+    /// Seed of the training episodes. Snapshot number s (from 0) is drawn with `seed + s`. The
+    /// published code takes the wall clock instead, so its runs cannot be repeated.
+    pub seed: u64,
+    /// How episodes are drawn.
+    pub sampling: Sampling,
+}
+
+impl EpisodeSettings {
+    /// Iterations of the whole run.
+    pub fn iterations(&self) -> u64 {
+        (self.total / self.batch.max(1)) as u64
+    }
+
+    /// Iterations between two validations.
+    pub fn snapshot_iterations(&self) -> u64 {
+        ((self.snapshot / self.batch.max(1)) as u64).max(1)
+    }
+}
+
+/// How episodes are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Sampling {
+    /// The very draws of the published code.
+    Official {
+        /// Logical loader workers; the draws depend on their number. 4 is published. Real threads
+        /// have no influence.
+        workers: usize,
+    },
+}
+
+/// Optimiser (SGD with momentum) and learning rate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimSettings {
+    /// Base learning rate.
+    pub lr: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// L2 penalty.
+    pub weight_decay: f64,
+    /// How the rate changes.
+    pub schedule: Schedule,
+}
+
+/// Which parts learn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Stages that keep their weights: `stem`, `layer1`, `layer2`, `layer3`.
+    pub frozen: Vec<Stage>,
+    /// Whether scale and shift of the norms learn: `frozen` as published, or `scale_shift`. Their
+    /// statistics never change.
+    pub norms: NormTraining,
+}
+
+/// What is measured at every snapshot.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationSettings {
+    /// How episodes are drawn and scored.
+    pub protocol: Protocol,
+    /// Seed of the episodes.
+    pub seed: u64,
+    /// Episodes a validation.
+    pub episodes: usize,
+    /// Which model is kept.
+    pub selection: SelectionRule,
+}
+
+/// Which of the validated models is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectionRule {
+    /// The highest mean IoU; of equal ones the latest, as published.
+    BestLatest,
+    /// The highest mean IoU; of equal ones the earliest.
+    BestEarliest,
+    /// The last one, whatever its score.
+    Last,
+}
+
+impl SelectionRule {
+    /// Whether a model with score `new` replaces the one kept, whose score is `best`. A model
+    /// without a score is never kept, except as the last.
+    pub fn replaces(self, new: Option<f64>, best: Option<f64>) -> bool {
+        match (self, new.filter(|v| !v.is_nan()), best) {
+            (Self::Last, ..) => true,
+            (_, None, _) => false,
+            (_, Some(_), None) => true,
+            (Self::BestLatest, Some(new), Some(best)) => new >= best,
+            (Self::BestEarliest, Some(new), Some(best)) => new > best,
+        }
+    }
+}
+
+/// What is measured at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSettings {
+    /// How episodes are drawn and scored.
+    pub protocol: Protocol,
+    /// One run for each seed.
+    pub seeds: Vec<u64>,
+    /// Episodes a run.
+    pub episodes: usize,
+}
+
+/// How often the run is saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSettings {
+    /// Iterations between two checkpoints. One is written at every snapshot, too.
+    pub every: u64,
+    /// How many are kept, the latest ones.
+    pub keep: usize,
+}
+
+impl Default for CheckpointSettings {
+    fn default() -> Self {
+        Self { every: 100, keep: 2 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SelectionRule::*;
+
+    #[test]
+    fn a_tie_replaces_and_nan_never_does() {
+        assert!(BestLatest.replaces(Some(0.5), Some(0.5)));
+        assert!(!BestEarliest.replaces(Some(0.5), Some(0.5)));
+        assert!(!BestLatest.replaces(Some(f64::NAN), None));
+        assert!(!BestLatest.replaces(None, Some(0.1)));
+        assert!(BestEarliest.replaces(Some(0.0), None));
+        assert!(Last.replaces(None, Some(0.9)));
+    }
+}

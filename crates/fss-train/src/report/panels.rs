@@ -1,0 +1,80 @@
+//! Pictures of episodes: supports with masks, query, truth, prediction.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use fss_data::draw::{Comparison, EpisodeView, PanelStyle, episode_panel};
+use fss_data::episode::Episode;
+use fss_data::io::write_png;
+use fss_data::transform::binary_mask;
+use fss_heads::FewShotModel;
+use fss_metrics::BinaryCounts;
+
+use super::{Panel, PanelImage};
+use crate::evaluate::{EvaluationPlan, predict_episode};
+use crate::{EpisodeData, TrainError};
+
+/// Segments the first `each` episodes of every class under a plan's first seed, and writes a panel
+/// `<class>-<number>.png` of each into `folder`.
+///
+/// # Errors
+/// [`TrainError`] if episodes cannot be drawn or read, or a file cannot be written.
+pub fn save_panels<M: FewShotModel>(
+    model: &M,
+    data: &EpisodeData,
+    plan: &EvaluationPlan,
+    each: usize,
+    folder: &Path,
+    device: &Device,
+) -> Result<Vec<Panel>, TrainError> {
+    std::fs::create_dir_all(folder).map_err(|e| TrainError::io("create folder", folder, e))?;
+    let seed = plan.seeds.first().copied().unwrap_or_default();
+    let drawn = plan.draw(data, seed)?;
+    let mut panels = Vec::new();
+    for class in data.fold.labels(data.subset) {
+        let episodes = drawn.iter().filter(|episode| episode.class == class).take(each);
+        for (number, episode) in episodes.enumerate() {
+            let name = data.dataset.class_name(class);
+            let path = folder.join(format!("{name}-{}.png", number + 1));
+            let caption = save_panel(model, data, plan, episode, &path, device)?;
+            let png = std::fs::read(&path).map_err(|e| TrainError::io("read", &path, e))?;
+            panels.push(Panel { image: PanelImage::Png(png), caption });
+        }
+    }
+    Ok(panels)
+}
+
+/// Writes one panel and returns its caption.
+fn save_panel<M: FewShotModel>(
+    model: &M,
+    data: &EpisodeData,
+    plan: &EvaluationPlan,
+    episode: &Episode,
+    path: &Path,
+    device: &Device,
+) -> Result<String, TrainError> {
+    let prediction = predict_episode(model, data, episode, plan.supports, device)?;
+    let query = data.dataset.load(episode.query)?;
+    let truth = binary_mask(&query.mask, episode.class);
+    let supports = episode
+        .supports
+        .iter()
+        .map(|&position| {
+            let sample = data.dataset.load(position)?;
+            Ok((sample.image, binary_mask(&sample.mask, episode.class)))
+        })
+        .collect::<Result<Vec<_>, TrainError>>()?;
+    let counts = BinaryCounts::compare_maps(prediction.view(), truth.view())?;
+    let iou = counts.iou().map_or("none".into(), |iou| format!("{:.1} %", 100.0 * iou));
+    let title = format!("{}, IoU {iou}", data.dataset.class_name(episode.class));
+    let view = EpisodeView {
+        title: &title,
+        supports: &supports,
+        query: &query.image,
+        truth: Some(&truth),
+        prediction: &prediction,
+    };
+    let style = PanelStyle { comparison: Comparison::Errors, ..PanelStyle::default() };
+    write_png(path, &episode_panel(&view, &style)?)?;
+    Ok(format!("{title}, query {}", query.id))
+}

@@ -1,0 +1,192 @@
+//! Tables of plain text.
+
+use fss_metrics::Spread;
+
+use crate::evaluate::{Evaluation, Supports};
+
+/// The tables of an evaluation: what was measured, one line for each seed with mean and deviation,
+/// and one line for each class. IoU in per cent.
+pub fn evaluation_table(evaluation: &Evaluation) -> String {
+    let mut text = header(evaluation);
+    let mut rows = vec![row(["seed", "mIoU", "FB-IoU", "episode IoU"])];
+    for run in &evaluation.runs {
+        let scores = &run.scores;
+        rows.push(vec![
+            run.seed.to_string(),
+            percent(scores.miou),
+            percent(scores.fb_iou),
+            percent(scores.mean_episode_iou),
+        ]);
+    }
+    let spreads = [&evaluation.miou, &evaluation.fb_iou, &evaluation.mean_episode_iou];
+    let summary = |name: &str, pick: fn(&Spread) -> f64| {
+        let mut line = vec![name.to_owned()];
+        line.extend(spreads.iter().map(|spread| percent(spread.as_ref().map(pick))));
+        line
+    };
+    rows.push(summary("mean", |spread| spread.mean));
+    rows.push(summary("deviation", |spread| spread.deviation));
+    text.push_str(&align(&rows, &[1, rows.len() - 2]));
+
+    let mut rows = vec![row(["class", "name", "IoU", "deviation"])];
+    for class in &evaluation.classes {
+        rows.push(vec![
+            class.class.to_string(),
+            class.name.clone(),
+            percent(class.iou.as_ref().map(|spread| spread.mean)),
+            percent(class.iou.as_ref().map(|spread| spread.deviation)),
+        ]);
+    }
+    text.push('\n');
+    text.push_str(&align(&rows, &[1]));
+    let features = &evaluation.features;
+    text.push_str(&format!(
+        "\nIoU in per cent; deviations are sample deviations over the seeds. {} images were shown, \
+         the backbone ran {} times ({:.1} times less).\n",
+        features.images_shown,
+        features.backbone_passes,
+        features.saving(),
+    ));
+    text
+}
+
+/// Several evaluations side by side, one a line: mIoU and FB-IoU with their deviations, per cent.
+pub fn comparison_table(entries: &[(&str, &Evaluation)]) -> String {
+    let mut rows = vec![row(["model", "mIoU", "+-", "FB-IoU", "+-", "seeds"])];
+    for (name, evaluation) in entries {
+        let mut line = vec![(*name).to_owned()];
+        for spread in [&evaluation.miou, &evaluation.fb_iou] {
+            line.push(percent(spread.as_ref().map(|s| s.mean)));
+            line.push(percent(spread.as_ref().map(|s| s.deviation)));
+        }
+        line.push(evaluation.runs.len().to_string());
+        rows.push(line);
+    }
+    align(&rows, &[1])
+}
+
+fn header(evaluation: &Evaluation) -> String {
+    let fold = &evaluation.fold;
+    let supports = match evaluation.supports {
+        Supports::Drawn => "",
+        Supports::QueryItself => "UPPER BOUND: the query with its true mask is its own support.\n",
+    };
+    format!(
+        "{}: fold {} of {} classes ({}), {}-shot, {} episodes a seed\nprotocol {}\n{supports}\n",
+        evaluation.dataset,
+        fold.index(),
+        fold.classes(),
+        fold.scheme(),
+        evaluation.shot,
+        evaluation.episodes,
+        evaluation.protocol.describe(),
+    )
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+/// A fraction in per cent with two decimals, `-` where there is none.
+pub(super) fn percent(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{:.2}", value * 100.0))
+}
+
+/// Lines with columns of equal width: text to the left, numbers to the right. A rule is drawn
+/// before each of the lines in `rules`.
+fn align(rows: &[Vec<String>], rules: &[usize]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|c| {
+            rows.iter().filter_map(|row| row.get(c)).map(|v| v.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    let is_text = |column: usize| {
+        let mut cells = rows.iter().skip(1).filter_map(|row| row.get(column));
+        column == 0 || cells.any(|cell| cell != "-" && cell.parse::<f64>().is_err())
+    };
+    let left: Vec<bool> = (0..columns).map(is_text).collect();
+    let mut text = String::new();
+    for (number, row) in rows.iter().enumerate() {
+        if rules.contains(&number) {
+            let rule = widths.iter().map(|&width| "-".repeat(width)).collect::<Vec<_>>();
+            text.push_str(&rule.join("  "));
+            text.push('\n');
+        }
+        let cells: Vec<String> = row
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| {
+                let width = widths[column];
+                if left[column] { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            })
+            .collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use fss_data::folds::Fold;
+    use fss_metrics::EpisodeMetrics;
+
+    use super::*;
+    use crate::evaluate::{ClassScore, Deviation, FeatureUse, Protocol, SeedRun};
+
+    pub(crate) fn sample() -> Evaluation {
+        let run = |seed, hits: u8| {
+            let mut metrics = EpisodeMetrics::new(20);
+            metrics.add_episode(0, &[1, hits, 0, 0], &[1, 1, 0, 0], 2).unwrap();
+            SeedRun { seed, scores: metrics.report(), drawn: Vec::new() }
+        };
+        let runs = vec![run(0, 0), run(1, 1)];
+        Evaluation {
+            protocol: Protocol::Official,
+            dataset: "pascal val".into(),
+            fold: Fold::pascal(0).unwrap(),
+            shot: 1,
+            supports: Supports::Drawn,
+            min_pixels: 2048,
+            episodes: 1,
+            deviation: Deviation::Sample,
+            miou: Spread::of([0.5, 1.0]),
+            fb_iou: Spread::of([7.0 / 12.0, 1.0]),
+            mean_episode_iou: Spread::of([0.5, 1.0]),
+            classes: vec![
+                ClassScore { class: 2, name: "bicycle".into(), iou: Spread::of([0.5, 1.0]) },
+                ClassScore { class: 3, name: "bird".into(), iou: None },
+            ],
+            features: FeatureUse { images_shown: 40, backbone_passes: 2, read_from_disk: 0 },
+            runs,
+        }
+    }
+
+    #[test]
+    fn seeds_mean_deviation_and_classes_are_there() {
+        let text = evaluation_table(&sample());
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert!(lines.contains(&"seed         mIoU  FB-IoU  episode IoU"), "{text}");
+        assert!(lines.contains(&"0           50.00   58.33        50.00"), "{text}");
+        assert!(lines.contains(&"mean        75.00   79.17        75.00"), "{text}");
+        assert!(lines.contains(&"deviation   35.36   29.46        35.36"), "{text}");
+        assert!(lines.contains(&"3      bird         -          -"), "{text}");
+        assert!(text.contains("(20.0 times less)"), "{text}");
+    }
+
+    #[test]
+    fn an_upper_bound_says_so() {
+        let bound = Evaluation { supports: Supports::QueryItself, ..sample() };
+        assert!(evaluation_table(&bound).contains("UPPER BOUND"));
+        let text = comparison_table(&[("trained", &sample()), ("bound", &bound)]);
+        assert_eq!(text.lines().count(), 4);
+        assert!(text.contains("trained  75.00  35.36"), "{text}");
+    }
+
+    #[test]
+    fn json_comes_back() {
+        let text = crate::report::to_json(&sample());
+        assert_eq!(serde_json::from_str::<Evaluation>(&text).unwrap(), sample());
+    }
+}

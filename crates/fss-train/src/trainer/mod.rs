@@ -1,0 +1,27 @@
+//! Training: episodes in, the best model out, resumable at any iteration.
+
+mod batch;
+mod model;
+mod run;
+mod session;
+mod step;
+mod stream;
+mod weights;
+
+pub use model::RecipeModel;
+pub use run::{Start, TrainOutcome, TrainingRun, initial_model, train};
+pub use step::training_step;
+
+/// Names of the files in a run's folder.
+pub mod files {
+    /// The log, one JSON object a line.
+    pub const LOG: &str = "log.jsonl";
+    /// The recipe.
+    pub const RECIPE: &str = "recipe.toml";
+    /// The best model's weights, under the official key names.
+    pub const BEST: &str = "best.safetensors";
+    /// The final evaluation.
+    pub const EVALUATION: &str = "evaluation.json";
+    /// The folder of the checkpoints.
+    pub const CHECKPOINTS: &str = "checkpoints";
+}

@@ -1,0 +1,218 @@
+//! A training run from start to end.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use fss_data::io::write_atomic;
+use fss_data::loader::LoaderOptions;
+
+use super::batch::episode_batch;
+use super::session::Session;
+use super::stream::SnapshotStream;
+use super::weights::metadata;
+use super::{RecipeModel, files};
+use crate::checkpoint::{Best, CheckpointFolder};
+use crate::evaluate::{Evaluation, EvaluationPlan, FeatureReuse, Supports, evaluate};
+use crate::log::LogEntry;
+use crate::observer::TrainObserver;
+use crate::recipe::{Init, Recipe};
+use crate::{EpisodeData, Stop, TrainError};
+
+/// How a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// From the recipe's weights. The folder must hold no checkpoint.
+    Fresh,
+    /// From the latest checkpoint in the folder.
+    Resume,
+}
+
+/// All that a run needs.
+#[derive(Debug, Clone)]
+pub struct TrainingRun {
+    /// What it is set to.
+    pub recipe: Recipe,
+    /// Where training episodes come from: the base classes.
+    pub train: EpisodeData,
+    /// Where validation and the final evaluation draw from: the novel classes.
+    pub novel: EpisodeData,
+    /// Where log, checkpoints and results go.
+    pub folder: PathBuf,
+    /// Where the model runs; autodiff is added as needed.
+    pub device: Device,
+    /// Threads that read training images. They have no influence on the result.
+    pub loader: LoaderOptions,
+    /// How evaluations keep features. It has no influence on the result.
+    pub reuse: FeatureReuse,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub enum TrainOutcome<M> {
+    /// It is done.
+    Finished {
+        /// The selected model.
+        model: M,
+        /// When it was found.
+        best: Best,
+        /// Its scores over the recipe's seeds.
+        evaluation: Box<Evaluation>,
+        /// Its weights.
+        weights: PathBuf,
+    },
+    /// It was stopped on request and can be resumed.
+    Interrupted {
+        /// Finished iterations.
+        iteration: u64,
+        /// Where it will continue from.
+        checkpoint: PathBuf,
+    },
+}
+
+impl TrainingRun {
+    /// The training device.
+    pub(super) fn training_device(&self) -> Device {
+        self.device.clone().autodiff()
+    }
+
+    /// The checkpoints of the run.
+    pub fn checkpoints(&self) -> CheckpointFolder {
+        CheckpointFolder::new(self.folder.join(files::CHECKPOINTS), self.recipe.checkpoint.keep)
+    }
+
+    /// The plan of an evaluation under the recipe's validation settings.
+    pub(super) fn validation_plan(&self) -> EvaluationPlan {
+        let settings = &self.recipe.validation;
+        self.plan(settings.protocol, vec![settings.seed], settings.episodes)
+    }
+
+    /// The plan of the final evaluation.
+    pub fn evaluation_plan(&self) -> EvaluationPlan {
+        let settings = &self.recipe.evaluation;
+        self.plan(settings.protocol, settings.seeds.clone(), settings.episodes)
+    }
+
+    fn plan(
+        &self,
+        protocol: crate::evaluate::Protocol,
+        seeds: Vec<u64>,
+        episodes: usize,
+    ) -> EvaluationPlan {
+        EvaluationPlan {
+            protocol,
+            shot: self.recipe.episodes.shot,
+            seeds,
+            episodes,
+            supports: Supports::Drawn,
+            reuse: self.reuse.clone(),
+            loader: LoaderOptions { threads: 1, prefetch: self.loader.prefetch },
+        }
+    }
+}
+
+/// The model that a fresh run starts from.
+///
+/// # Errors
+/// If weights cannot be read or do not fit, or calibration images cannot be read.
+pub fn initial_model<M: RecipeModel>(run: &TrainingRun) -> Result<M, TrainError> {
+    let device = run.training_device();
+    let recipe = &run.recipe;
+    let calibration = match recipe.init {
+        Init::Scratch { calibration_episodes: episodes @ 1.., .. } => {
+            // The first episodes that the run will train on.
+            let mut stream =
+                SnapshotStream::begin(&run.train, &recipe.episodes, 0, episodes, run.loader)?;
+            Some(episode_batch(&stream.take(episodes)?, &device)?.query)
+        }
+        _ => None,
+    };
+    M::build(recipe, &device)?.initialise(&recipe.init, calibration)
+}
+
+/// Trains a model.
+///
+/// Every `checkpoint.every` iterations and around every validation the whole state is saved. When
+/// `stop` is requested the iteration under way is finished, the state saved, and the run ends as
+/// [`TrainOutcome::Interrupted`]. A resumed run gives the same model to the last bit (on a CPU, with
+/// the same number of threads) as one that was never stopped, however it was stopped.
+///
+/// # Errors
+/// [`TrainError`] for anything that cannot be read, written or continued, and for a loss that is not
+/// finite; the last checkpoint then stays as it was.
+pub fn train<M: RecipeModel>(
+    run: &TrainingRun,
+    start: Start,
+    observer: &mut dyn TrainObserver,
+    stop: &Stop,
+) -> Result<TrainOutcome<M>, TrainError> {
+    run.recipe.check()?;
+    std::fs::create_dir_all(&run.folder)
+        .map_err(|e| TrainError::io("create folder", &run.folder, e))?;
+    let mut session = match start {
+        Start::Fresh => Session::<M>::fresh(run)?,
+        Start::Resume => Session::<M>::resume(run)?,
+    };
+    write_atomic(&run.folder.join(files::RECIPE), run.recipe.to_toml().as_bytes())?;
+    observer.training_started(session.done(), session.iterations());
+    loop {
+        if session.validation_due() {
+            // Saved first, because a validation takes long and may be interrupted.
+            let checkpoint = session.save(observer)?;
+            match session.validate(observer, stop) {
+                Ok(()) => session.save(observer)?,
+                Err(TrainError::Interrupted { .. }) => {
+                    return Ok(TrainOutcome::Interrupted { iteration: session.done(), checkpoint });
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        if session.is_done() {
+            break;
+        }
+        if stop.is_requested() {
+            let checkpoint = session.save(observer)?;
+            return Ok(TrainOutcome::Interrupted { iteration: session.done(), checkpoint });
+        }
+        session.iterate(observer)?;
+        if session.save_due() {
+            session.save(observer)?;
+        }
+    }
+    finish(session, observer, stop)
+}
+
+/// Evaluates the selected model and writes what the run leaves behind.
+fn finish<M: RecipeModel>(
+    session: Session<'_, M>,
+    observer: &mut dyn TrainObserver,
+    stop: &Stop,
+) -> Result<TrainOutcome<M>, TrainError> {
+    let run = session.run();
+    let checkpoint = run.checkpoints().path(session.done());
+    let iteration = session.done();
+    let (model, best, mut log) = session.into_best()?;
+    observer.evaluation_started();
+    let plan = run.evaluation_plan();
+    let result = evaluate(&model.inference(), &run.novel, &plan, &run.device, observer, stop);
+    let evaluation = match result {
+        Ok(evaluation) => evaluation,
+        Err(TrainError::Interrupted { .. }) => {
+            return Ok(TrainOutcome::Interrupted { iteration, checkpoint });
+        }
+        Err(error) => return Err(error),
+    };
+    log.add(&LogEntry::Evaluation {
+        iteration: best.iteration,
+        miou: evaluation.miou.as_ref().map(|m| m.mean),
+        deviation: evaluation.miou.as_ref().map(|m| m.deviation),
+    })?;
+    let weights = run.folder.join(files::BEST);
+    model.save_weights(&weights, &metadata(&run.recipe, &best, Some(&evaluation)))?;
+    write_json(&run.folder.join(files::EVALUATION), &evaluation)?;
+    Ok(TrainOutcome::Finished { model, best, evaluation: Box::new(evaluation), weights })
+}
+
+fn write_json(path: &Path, evaluation: &Evaluation) -> Result<(), TrainError> {
+    let text = crate::report::to_json(evaluation);
+    Ok(write_atomic(path, text.as_bytes())?)
+}

@@ -1,0 +1,235 @@
+//! The state of a run in progress.
+
+use std::path::PathBuf;
+
+use fss_backbone::NamedTensor;
+
+use super::batch::episode_batch;
+use super::run::{TrainingRun, initial_model};
+use super::step::training_step;
+use super::stream::SnapshotStream;
+use super::weights::metadata;
+use super::{RecipeModel, files};
+use crate::Stop;
+use crate::TrainError;
+use crate::checkpoint::{Best, Checkpoint, CheckpointFolder, Progress};
+use crate::evaluate::evaluate;
+use crate::log::{LogEntry, RunLog};
+use crate::observer::{IterationReport, TrainObserver, ValidationReport};
+use crate::optim::{NamedOptimizer, Rule};
+
+/// Model, optimiser, episodes and log between two iterations.
+pub(super) struct Session<'a, M> {
+    run: &'a TrainingRun,
+    model: M,
+    optimizer: NamedOptimizer,
+    stream: SnapshotStream,
+    log: RunLog,
+    done: u64,
+    validation_due: bool,
+    best: Option<(Best, Vec<NamedTensor>)>,
+    checkpoints: CheckpointFolder,
+}
+
+impl<'a, M: RecipeModel> Session<'a, M> {
+    pub(super) fn fresh(run: &'a TrainingRun) -> Result<Self, TrainError> {
+        let checkpoints = run.checkpoints();
+        if let Some(path) = checkpoints.latest()? {
+            return Err(TrainError::checkpoint(
+                &path,
+                "a run has been started in this folder",
+                "resume it, or start in another folder",
+            ));
+        }
+        Ok(Self {
+            run,
+            model: initial_model(run)?,
+            optimizer: optimizer(run),
+            stream: begin_snapshot(run, 0)?,
+            log: RunLog::open(&run.folder.join(files::LOG), 0)?,
+            done: 0,
+            validation_due: false,
+            best: None,
+            checkpoints,
+        })
+    }
+
+    pub(super) fn resume(run: &'a TrainingRun) -> Result<Self, TrainError> {
+        let checkpoints = run.checkpoints();
+        let folder = run.folder.join(files::CHECKPOINTS);
+        let path = checkpoints.latest()?.ok_or_else(|| {
+            TrainError::checkpoint(&folder, "there is no checkpoint to resume", "start afresh")
+        })?;
+        let Checkpoint { progress, model, best_model, optimizer: state } = Checkpoint::load(&path)?;
+        let differences = progress.recipe.differences(&run.recipe);
+        if !differences.is_empty() {
+            return Err(TrainError::RecipeChanged { path, differences });
+        }
+        let device = run.training_device();
+        let model = M::build(&run.recipe, &device)?.load_named(model, &path)?;
+        let mut optimizer = optimizer(run);
+        let misfit = match optimizer.load_tensors(state, &device) {
+            Err(problem) => Some(problem),
+            Ok(()) => optimizer
+                .misfit(&model)
+                .map(|name| format!("the optimiser's state of {name} does not fit the model")),
+        };
+        if let Some(problem) = misfit {
+            return Err(TrainError::checkpoint(&path, problem, "resume from another checkpoint"));
+        }
+        let Progress { iteration: done, validation_due, sampler, best, log_bytes, .. } = progress;
+        let per_snapshot = run.recipe.episodes.snapshot_iterations();
+        let at_boundary = done % per_snapshot == 0 && done < run.recipe.episodes.iterations();
+        let stream = if at_boundary {
+            begin_snapshot(run, done)?
+        } else {
+            SnapshotStream::resume(&run.train, sampler, episodes_left(run, done), run.loader)?
+        };
+        Ok(Self {
+            run,
+            model,
+            optimizer,
+            stream,
+            log: RunLog::open(&run.folder.join(files::LOG), log_bytes)?,
+            done,
+            validation_due,
+            best: best.map(|best| (best, best_model)),
+            checkpoints,
+        })
+    }
+
+    pub(super) fn run(&self) -> &'a TrainingRun {
+        self.run
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done
+    }
+
+    pub(super) fn iterations(&self) -> u64 {
+        self.run.recipe.episodes.iterations()
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.done >= self.iterations()
+    }
+
+    pub(super) fn validation_due(&self) -> bool {
+        self.validation_due
+    }
+
+    pub(super) fn save_due(&self) -> bool {
+        // Around a validation the state is saved anyway.
+        !self.validation_due && self.done % self.run.recipe.checkpoint.every == 0
+    }
+
+    /// One iteration.
+    pub(super) fn iterate(&mut self, observer: &mut dyn TrainObserver) -> Result<(), TrainError> {
+        let recipe = &self.run.recipe;
+        let per_snapshot = recipe.episodes.snapshot_iterations();
+        let rate = recipe.optim.schedule.rate(recipe.optim.lr, self.done, self.iterations());
+        let episodes = self.stream.take(recipe.episodes.batch)?;
+        let batch = episode_batch(&episodes, &self.run.training_device())?;
+        let numbers = [self.done + 1, self.iterations()];
+        let (model, report) =
+            training_step(self.model.clone(), &mut self.optimizer, &batch, rate, numbers)?;
+        self.model = model;
+        self.done += 1;
+        self.log.add(&iteration_entry(&report))?;
+        observer.iteration_finished(&report);
+        self.validation_due = self.done % per_snapshot == 0 || self.is_done();
+        if self.done % per_snapshot == 0 && !self.is_done() {
+            self.stream = begin_snapshot(self.run, self.done)?;
+        }
+        Ok(())
+    }
+
+    /// Measures the model and keeps it if it is the best.
+    pub(super) fn validate(
+        &mut self,
+        observer: &mut dyn TrainObserver,
+        stop: &Stop,
+    ) -> Result<(), TrainError> {
+        let run = self.run;
+        observer.validation_started(self.done);
+        let model = self.model.inference();
+        let plan = run.validation_plan();
+        let evaluation = evaluate(&model, &run.novel, &plan, &run.device, observer, stop)?;
+        let miou = evaluation.miou.as_ref().map(|spread| spread.mean);
+        let best = self.best.as_ref().and_then(|(best, _)| best.miou);
+        let is_best = run.recipe.validation.selection.replaces(miou, best);
+        if is_best {
+            let best = Best { iteration: self.done, miou };
+            self.model
+                .save_weights(&run.folder.join(files::BEST), &metadata(&run.recipe, &best, None))?;
+            self.best = Some((best, self.model.named_tensors()?));
+        }
+        self.log.add(&LogEntry::Validation {
+            iteration: self.done,
+            miou,
+            fb_iou: evaluation.fb_iou.as_ref().map(|spread| spread.mean),
+            best: is_best,
+        })?;
+        self.validation_due = false;
+        let report = ValidationReport { iteration: self.done, evaluation, is_best };
+        observer.validation_finished(&report);
+        Ok(())
+    }
+
+    /// Writes a checkpoint.
+    pub(super) fn save(&self, observer: &mut dyn TrainObserver) -> Result<PathBuf, TrainError> {
+        let checkpoint = Checkpoint {
+            progress: Progress {
+                iteration: self.done,
+                validation_due: self.validation_due,
+                sampler: self.stream.state()?,
+                best: self.best.as_ref().map(|(best, _)| best.clone()),
+                log_bytes: self.log.bytes(),
+                recipe: self.run.recipe.clone(),
+            },
+            model: self.model.named_tensors()?,
+            best_model: self.best.as_ref().map(|(_, model)| model.clone()).unwrap_or_default(),
+            optimizer: self.optimizer.to_tensors(),
+        };
+        let path = self.checkpoints.save(&checkpoint)?;
+        observer.checkpoint_written(&path);
+        Ok(path)
+    }
+
+    /// The selected model.
+    pub(super) fn into_best(self) -> Result<(M, Best, RunLog), TrainError> {
+        let (best, tensors) = self.best.ok_or(TrainError::NoScore)?;
+        let path = self.checkpoints.path(self.done);
+        Ok((self.model.load_named(tensors, &path)?, best, self.log))
+    }
+}
+
+fn optimizer(run: &TrainingRun) -> NamedOptimizer {
+    let settings = &run.recipe.optim;
+    NamedOptimizer::new(Rule::sgd(settings.momentum, settings.weight_decay))
+}
+
+/// The stream of the snapshot that begins after `done` iterations.
+fn begin_snapshot(run: &TrainingRun, done: u64) -> Result<SnapshotStream, TrainError> {
+    let settings = &run.recipe.episodes;
+    let snapshot = done / settings.snapshot_iterations();
+    SnapshotStream::begin(&run.train, settings, snapshot, episodes_left(run, done), run.loader)
+}
+
+/// Episodes from iteration `done` to the end of its snapshot, or of the run.
+fn episodes_left(run: &TrainingRun, done: u64) -> usize {
+    let settings = &run.recipe.episodes;
+    let per_snapshot = settings.snapshot_iterations();
+    let in_snapshot = per_snapshot - done % per_snapshot;
+    let in_run = settings.iterations().saturating_sub(done);
+    in_snapshot.min(in_run) as usize * settings.batch
+}
+
+fn iteration_entry(report: &IterationReport) -> LogEntry {
+    LogEntry::Iteration {
+        iteration: report.iteration,
+        rate: report.rate,
+        loss: report.loss,
+        terms: report.terms.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect(),
+    }
+}

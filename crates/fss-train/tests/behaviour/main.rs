@@ -1,0 +1,6 @@
+//! Whole runs on a small generated data set: training, resuming, evaluating, failing.
+
+mod bad_input;
+mod evaluation;
+mod fixture;
+mod resume;
