@@ -81,11 +81,15 @@ fn convolution(c: &mut Criterion) {
         let weight = tensor::<4>("weight", [c_out, c_in, kernel, kernel], &device);
         let bias = tensor::<1>("bias", [c_out], &device);
         let geometry = ConvGeometry { stride, padding: dilation * (kernel / 2), dilation };
-        let name = format!("{c_in}-{c_out} {kernel}x{kernel} at {side} stride {stride} dilation {dilation}");
+        let name = format!(
+            "{c_in}-{c_out} {kernel}x{kernel} at {side} stride {stride} dilation {dilation}"
+        );
         group.bench_function(name, |b| {
             b.iter(|| {
                 let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
-                black_box(conv2d_fused(x, weight, bias, None, geometry, Activation::Relu).into_data())
+                black_box(
+                    conv2d_fused(x, weight, bias, None, geometry, Activation::Relu).into_data(),
+                )
             })
         });
     }

@@ -12,10 +12,7 @@ use inputs::{object_mask, tensor};
 const IMAGE: usize = 473;
 
 fn ssp(refine: Refine, device: &Device) -> Ssp {
-    SspConfig::new(DeepStemResNetConfig::new(Depth::R50))
-        .with_refine(refine)
-        .init(device, 0)
-        .fold()
+    SspConfig::new(DeepStemResNetConfig::new(Depth::R50)).with_refine(refine).init(device, 0).fold()
 }
 
 fn backbone(c: &mut Criterion) {

@@ -50,6 +50,9 @@ struct Args {
     /// cpu, cuda[:N], vulkan[:N] or wgpu[:N]
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// A recipe file (TOML) in place of the built-in one
+    #[arg(long, value_name = "FILE")]
+    recipe: Option<PathBuf>,
     /// Continue an interrupted run
     #[arg(long)]
     resume: bool,
@@ -142,10 +145,14 @@ fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The paper's recipe for real data, a small one from scratch for synthetic data.
+/// The recipe asked for; else the paper's for real data, a small one from scratch for synthetic data.
 fn recipe(args: &Args) -> Result<Recipe> {
+    let load = |builtin: &str| match &args.recipe {
+        Some(path) => Recipe::load(path),
+        None => Recipe::builtin(builtin),
+    };
     let Some(weights) = &args.weights else {
-        let mut recipe = Recipe::builtin("ssp-synthetic")?;
+        let mut recipe = load("ssp-synthetic")?;
         if args.smoke {
             recipe.episodes.total = 16;
             recipe.episodes.snapshot = 8;
@@ -155,7 +162,7 @@ fn recipe(args: &Args) -> Result<Recipe> {
         }
         return Ok(recipe);
     };
-    let mut recipe = Recipe::builtin("ssp-pascal")?;
+    let mut recipe = load("ssp-pascal")?;
     recipe.init = Init::Weights { path: weights.clone() };
     Ok(recipe)
 }

@@ -313,7 +313,10 @@ mod tests {
 
     #[test]
     fn longest_prefix_wins() {
-        assert_eq!(kind_of("ssp", "metric_hsnet_coco.safetensors").unwrap().prefix, "metric_hsnet_");
+        assert_eq!(
+            kind_of("ssp", "metric_hsnet_coco.safetensors").unwrap().prefix,
+            "metric_hsnet_"
+        );
         assert!(kind_of("ssp", "no_such_kind.json").is_none());
     }
 

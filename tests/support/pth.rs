@@ -173,7 +173,9 @@ fn crc32(bytes: &[u8]) -> u32 {
     let table: Vec<u32> = (0..256)
         .map(|n| (0..8).fold(n, |c, _| if c & 1 == 1 { 0xedb8_8320 ^ (c >> 1) } else { c >> 1 }))
         .collect();
-    !bytes.iter().fold(!0, |crc, byte| table[((crc ^ u32::from(*byte)) & 255) as usize] ^ (crc >> 8))
+    !bytes
+        .iter()
+        .fold(!0, |crc, byte| table[((crc ^ u32::from(*byte)) & 255) as usize] ^ (crc >> 8))
 }
 
 #[cfg(test)]

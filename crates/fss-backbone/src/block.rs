@@ -51,6 +51,7 @@ impl ConvNorm {
 
 /// One convolution step of the network, in either of its two states.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // a few dozen of them hold a whole network
 pub enum ConvUnit {
     /// Convolution and norm apart: can be trained, loaded and saved.
     Separate(ConvNorm),

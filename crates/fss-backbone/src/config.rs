@@ -121,6 +121,24 @@ pub enum Layer3 {
     Strided,
 }
 
+impl Layer3 {
+    /// All ways, with the names that files use.
+    const NAMED: [(Self, &'static str); 3] =
+        [(Self::Published, "published"), (Self::Dilated, "dilated"), (Self::Strided, "strided")];
+
+    /// The way of this name.
+    pub(crate) fn by_name(name: &str) -> Option<Self> {
+        Self::NAMED.into_iter().find(|(_, known)| *known == name).map(|(layer3, _)| layer3)
+    }
+}
+
+impl fmt::Display for Layer3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::NAMED.into_iter().find(|(layer3, _)| layer3 == self);
+        f.write_str(name.map_or("published", |(_, name)| name))
+    }
+}
+
 /// Configuration of a [`DeepStemResNet`](crate::DeepStemResNet).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -195,10 +213,17 @@ impl DeepStemResNetConfig {
     }
 
     pub(crate) fn layer3_is_dilated(&self) -> bool {
+        self.layer3_in_force() == Layer3::Dilated
+    }
+
+    /// [`Layer3::Dilated`] or [`Layer3::Strided`], whichever this network has.
+    pub(crate) fn layer3_in_force(&self) -> Layer3 {
         match self.layer3 {
-            Layer3::Dilated => true,
-            Layer3::Strided => false,
-            Layer3::Published => self.depth.block_kind() == BlockKind::Bottleneck,
+            Layer3::Published if self.depth.block_kind() == BlockKind::Bottleneck => {
+                Layer3::Dilated
+            }
+            Layer3::Published => Layer3::Strided,
+            chosen => chosen,
         }
     }
 }
@@ -208,6 +233,10 @@ impl fmt::Display for DeepStemResNetConfig {
         write!(f, "{}", self.depth)?;
         if self.width != PUBLISHED_WIDTH {
             write!(f, " of width {}", self.width)?;
+        }
+        let published = Self { layer3: Layer3::Published, ..*self };
+        if self.layer3_in_force() != published.layer3_in_force() {
+            write!(f, " with {} layer3", self.layer3)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Batch normalisation that never looks at its batch.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, GradientCheckpointingStrategy, Tensor, TensorData};
 
 /// Batch normalisation over running statistics only, in training as in inference.
 ///

@@ -154,6 +154,16 @@ fn files_that_are_something_else_are_named_for_what_they_are() {
     assert_says(&load_weights(fresh(), dir.path()).unwrap_err(), &["cannot read"]);
 }
 
+#[test]
+fn a_pickle_nested_without_end_is_an_error() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("nested.pth");
+    let depth = 1_000_000;
+    let lists = [b"\x80\x02".to_vec(), vec![b']'; depth], vec![b'a'; depth - 1], b".".to_vec()];
+    std::fs::write(&path, lists.concat()).unwrap();
+    assert_says(&load_weights(fresh(), &path).unwrap_err(), &["nested.pth", "damaged"]);
+}
+
 /// One good file of every format.
 fn good_files(dir: &TempDir) -> Vec<PathBuf> {
     let model = filled(narrow(Depth::R18).with_width(1), &device());
@@ -163,7 +173,7 @@ fn good_files(dir: &TempDir) -> Vec<PathBuf> {
     write_legacy_pth(&path("legacy.pth"), &entries);
     let none = BTreeMap::new();
     save_safetensors(&model, &path("w.safetensors"), KeyStyle::Ssp, &none).unwrap();
-    save_burnpack(&model, &path("w.bpk"), KeyStyle::Ssp).unwrap();
+    save_burnpack(&model, &path("w.bpk"), KeyStyle::Ssp, &BTreeMap::new()).unwrap();
     ["zip.pth", "legacy.pth", "w.safetensors", "w.bpk"].map(path).to_vec()
 }
 

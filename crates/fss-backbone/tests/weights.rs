@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use common::{device, filled, imagenet, narrow, prefixed, state_dict};
 use fss_backbone::{
-    BackboneError, DeepStemResNet, Depth, FileFormat, KeyStyle, LoadOptions, Stage, Strictness,
-    inspect_weights, load_weights, load_weights_with, save_burnpack, save_safetensors,
+    BackboneError, DeepStemResNet, DeepStemResNetConfig, Depth, FileFormat, KeyStyle, Layer3,
+    LoadOptions, Stage, Strictness, inspect_weights, load_weights, load_weights_with,
+    save_burnpack, save_safetensors,
 };
 use fss_support::pth::{Entry, write_legacy_pth, write_pth};
 use half::{bf16, f16};
@@ -105,7 +106,7 @@ fn saved_files_come_back_in_every_style() {
         assert_eq!(loaded.named_tensors().unwrap(), model.named_tensors().unwrap());
         assert_eq!(report.format, FileFormat::Safetensors);
         let path = dir.path().join("w.bpk");
-        save_burnpack(&model, &path, style).unwrap();
+        save_burnpack(&model, &path, style, &BTreeMap::new()).unwrap();
         let (loaded, report) = load_weights(fresh(Depth::R34), &path).unwrap();
         assert_eq!(loaded.named_tensors().unwrap(), model.named_tensors().unwrap());
         assert_eq!(report.format, FileFormat::Burnpack);
@@ -247,4 +248,24 @@ fn inspection_says_what_a_file_holds() {
     let foreign = vec![("features.0.weight".to_owned(), vec![2], vec![0.0; 2])];
     let summary = inspect_weights(&write(&dir, "vgg.pth", &foreign)).unwrap();
     assert_eq!((summary.depth, summary.contents.as_str()), (None, "a VGG network"));
+}
+
+/// Strides do not show in shapes: only the file's own word keeps a network from running with others.
+#[test]
+fn a_file_knows_whether_its_layer3_is_dilated() {
+    let dir = TempDir::new().unwrap();
+    let config = |layer3| DeepStemResNetConfig::new(Depth::R18).with_width(4).with_layer3(layer3);
+    let dilated = config(Layer3::Dilated).init(&device(), 1);
+    for name in ["w.safetensors", "w.bpk"] {
+        let path = dir.path().join(name);
+        match name {
+            "w.bpk" => save_burnpack(&dilated, &path, KeyStyle::Ssp, &BTreeMap::new()).unwrap(),
+            _ => save_safetensors(&dilated, &path, KeyStyle::Ssp, &BTreeMap::new()).unwrap(),
+        }
+        assert_eq!(inspect_weights(&path).unwrap().config(), Some(config(Layer3::Dilated)));
+        load_weights(config(Layer3::Dilated).init(&device(), 0), &path).unwrap();
+        let strided = config(Layer3::Published).init(&device(), 0);
+        let message = load_weights(strided, &path).unwrap_err().to_string();
+        assert!(message.contains("dilated") && message.contains("strided"), "{message}");
+    }
 }

@@ -1,4 +1,52 @@
-//! Few-shot semantic segmentation: load a model, show it a support set, segment images
+//! Few-shot semantic segmentation: show a model one (or five) annotated images of a thing, and it
+//! finds that thing in every other image.
+//!
+//! [`Segmenter::load`] takes a model and its weights, [`Segmenter::support`] a handful of annotated
+//! images, [`Segmenter::segment`] any image. Masks and logits come back at the image's own size.
+//!
+//! ```
+//! use fss_core::data::synthetic::{SyntheticConfig, draw_image};
+//! use fss_core::data::{Split, transform::binary_mask};
+//! use fss_core::heads::SspConfig;
+//! use fss_core::{Annotated, Depth, ModelOptions, Refine, Segmenter, backbone, parse_device};
+//!
+//! // Weights come from a file: an official .pth, or what `fss train` wrote. Here a small network
+//! // with random weights stands in for them.
+//! let device = parse_device("cpu")?;
+//! let options = ModelOptions::ssp(Depth::R18).with_width(8).with_refine(Refine::On);
+//! let folder = tempfile::tempdir()?;
+//! let weights = folder.path().join("weights.safetensors");
+//! let ModelOptions::Ssp(SspConfig { backbone: network, .. }) = &options else { unreachable!() };
+//! let style = backbone::KeyStyle::Ssp;
+//! backbone::save_safetensors(&network.init(&device, 0), &weights, style, &Default::default())?;
+//!
+//! let segmenter = Segmenter::load(&options, &weights, &device)?;
+//!
+//! // An annotated image: 0 background, 1 foreground, 255 ignored. Here it is drawn by machine.
+//! let drawn = draw_image(&SyntheticConfig::default(), Split::Train, 0)?;
+//! let class = drawn.mask.iter().copied().find(|label| (1..=20).contains(label)).unwrap();
+//! let annotated = Annotated {
+//!     name: drawn.id,
+//!     image: drawn.image,
+//!     mask: binary_mask(&drawn.mask, class),
+//! };
+//!
+//! let support = segmenter.support(&[annotated])?;
+//! let query = draw_image(&SyntheticConfig::default(), Split::Val, 0)?.image;
+//! let found = segmenter.segment(&support, &query)?;
+//! let (width, height) = query.dimensions();
+//! assert_eq!(found.mask.dim(), (height as usize, width as usize));
+//! assert_eq!(found.logits.dim(), (2, height as usize, width as usize));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Features
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `flex` (default) | the CPU |
+//! | `cuda`, `vulkan`, `wgpu` | GPUs; [`parse_device`] picks one at run time |
+//! | `train` (default) | `train`: recipes, trainer, evaluation; without it this is a lean inference library |
 #![forbid(unsafe_code)]
 
 mod annotation;
@@ -9,7 +57,9 @@ mod segmenter;
 pub use annotation::Foreground;
 pub use device::parse_device;
 pub use error::Error;
-pub use segmenter::{Annotated, DEFAULT_MAX_SIDE, ModelOptions, Segmentation, Segmenter, Support, load_ssp};
+pub use segmenter::{
+    Annotated, DEFAULT_MAX_SIDE, ModelOptions, Segmentation, Segmenter, Support, load_ssp,
+};
 
 pub use burn::tensor::Device;
 pub use fss_backbone as backbone;

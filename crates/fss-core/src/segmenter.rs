@@ -139,11 +139,7 @@ impl Segmenter {
 
     /// Takes a model that is built already; its norms are folded into its convolutions.
     pub fn from_ssp(model: Ssp, device: &Device) -> Self {
-        Self {
-            model: Box::new(model.fold()),
-            device: device.clone(),
-            max_side: DEFAULT_MAX_SIDE,
-        }
+        Self { model: Box::new(model.fold()), device: device.clone(), max_side: DEFAULT_MAX_SIDE }
     }
 
     /// Sets the longest side, in pixels, of an image that the network sees.
@@ -233,10 +229,11 @@ pub fn load_ssp(
 
 fn to_array(logits: Tensor<4>, [height, width]: [usize; 2]) -> Result<Array3<f32>, Error> {
     let [_, classes, ..] = logits.dims();
-    let values = logits.into_data().convert::<f32>().try_to_vec::<f32>().map_err(|e| Error::Options {
-        problem: format!("the device did not return the logits: {e:?}"),
-        remedy: "try --device cpu".into(),
-    })?;
+    let values =
+        logits.into_data().convert::<f32>().try_to_vec::<f32>().map_err(|e| Error::Options {
+            problem: format!("the device did not return the logits: {e:?}"),
+            remedy: "try --device cpu".into(),
+        })?;
     Array3::from_shape_vec((classes, height, width), values).map_err(|e| Error::Options {
         problem: format!("logits of another size than the image: {e}"),
         remedy: "segment one image at a time".into(),

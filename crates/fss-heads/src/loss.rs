@@ -68,11 +68,7 @@ pub fn cross_entropy_map(logits: Tensor<4>, target: Tensor<3, Int>) -> Tensor<3>
     );
     let ignored = ignored(&target);
     let labels = target.mask_fill(ignored.clone(), 0).unsqueeze_dim::<4>(1);
-    log_softmax(logits, 1)
-        .gather(1, labels)
-        .squeeze_dim::<3>(1)
-        .neg()
-        .mask_fill(ignored, 0.0)
+    log_softmax(logits, 1).gather(1, labels).squeeze_dim::<3>(1).neg().mask_fill(ignored, 0.0)
 }
 
 /// How many pixels of a target `[B, H, W]` count.

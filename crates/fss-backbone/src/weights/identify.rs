@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::keys::SortedFile;
-use crate::config::{BlockKind, DeepStemResNetConfig, Depth};
+use crate::config::{BlockKind, DeepStemResNetConfig, Depth, Layer3};
 use crate::error::BackboneError;
 
 /// What the keys and shapes of a file say about its network.
@@ -21,6 +21,14 @@ pub(crate) enum Identity {
     SevenBySeven { stem_shape: Vec<usize>, depth: Option<Depth> },
     /// Something else, in words if it has well-known names.
     Other(Option<&'static str>),
+}
+
+/// The metadata entry that says how layer3 keeps its field of view.
+pub(crate) const LAYER3_ENTRY: &str = "fss.layer3";
+
+/// How a file says that layer3 keeps its field of view; shapes do not show it.
+pub(crate) fn stored_layer3(metadata: &BTreeMap<String, String>) -> Option<Layer3> {
+    Layer3::by_name(metadata.get(LAYER3_ENTRY)?)
 }
 
 /// Shapes by SSP key.
@@ -97,6 +105,15 @@ pub(crate) fn check_backbone(
     let shapes: Shapes<'_> =
         file.tensors.iter().map(|(key, t)| (key.as_str(), t.shape.as_slice())).collect();
     let identity = identify(&shapes);
+    let stored = stored_layer3(&file.metadata);
+    if let Some(layer3) = stored.filter(|layer3| *layer3 != asked.layer3_in_force()) {
+        let found = asked.with_layer3(layer3);
+        return Err(BackboneError::OtherBackbone {
+            path: path.to_owned(),
+            found: format!("{found} (layer3 is {layer3})"),
+            asked: format!("{asked} (layer3 is {})", asked.layer3_in_force()),
+        });
+    }
     match &identity {
         Identity::SevenBySeven { stem_shape, .. } => {
             Err(BackboneError::TorchvisionStem { path: path.to_owned(), shape: stem_shape.clone() })

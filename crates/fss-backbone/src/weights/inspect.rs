@@ -1,14 +1,15 @@
 //! What is in a weight file, without a network to put it into.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::identify::{Identity, identify};
+use super::identify::{Identity, identify, stored_layer3};
 use super::keys::{KeyStyle, sort_keys};
 use super::read::{FileFormat, read_file};
-use crate::config::Depth;
+use crate::config::{DeepStemResNetConfig, Depth, Layer3};
 use crate::error::BackboneError;
 
 /// Contents of a weight file. Displays as a table of its tensors under a summary.
@@ -26,6 +27,10 @@ pub struct WeightsSummary {
     pub depth: Option<Depth>,
     /// Its width (64 = published).
     pub width: Option<usize>,
+    /// How its layer3 keeps its field of view, if the file says so.
+    pub layer3: Option<Layer3>,
+    /// Text entries beside the tensors; safetensors and burnpack files may have some.
+    pub metadata: BTreeMap<String, String>,
     /// What the file seems to hold, in words.
     pub contents: String,
     /// Number of values in all tensors together.
@@ -73,6 +78,7 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         _ => (None, None),
     };
     let known = width.is_some();
+    let layer3 = stored_layer3(&sorted.metadata);
     Ok(WeightsSummary {
         path: sorted.path,
         format,
@@ -80,11 +86,21 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         prefix: sorted.prefix,
         depth,
         width,
+        layer3,
+        metadata: sorted.metadata,
         contents: identity.describe().unwrap_or_else(|| "an unknown network".to_owned()),
         values,
         ignored: sorted.ignored,
         tensors,
     })
+}
+
+impl WeightsSummary {
+    /// The network that the file holds, if it is known; layer3 as the file says, else as published.
+    pub fn config(&self) -> Option<DeepStemResNetConfig> {
+        let config = DeepStemResNetConfig::new(self.depth?).with_width(self.width?);
+        Some(config.with_layer3(self.layer3.unwrap_or_default()))
+    }
 }
 
 impl fmt::Display for WeightsSummary {
@@ -101,6 +117,9 @@ impl fmt::Display for WeightsSummary {
         writeln!(f, "tensors   {} ({} values)", self.tensors.len(), self.values)?;
         if !self.ignored.is_empty() {
             writeln!(f, "ignored   {} by rule", self.ignored.len())?;
+        }
+        for (key, value) in &self.metadata {
+            writeln!(f, "metadata  {key} = {value}")?;
         }
         let longest = self.tensors.iter().map(|t| t.key.len()).max().unwrap_or(0);
         for TensorSummary { key, shape, dtype } in &self.tensors {

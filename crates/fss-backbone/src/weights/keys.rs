@@ -52,7 +52,7 @@ impl FromStr for KeyStyle {
 
 impl KeyStyle {
     /// An official SSP key in this style.
-    pub(crate) fn from_ssp(self, key: &str) -> String {
+    pub(crate) fn spell(self, key: &str) -> String {
         let prefix = match self {
             Self::Auto | Self::Ssp => return key.to_owned(),
             Self::Mlc => "backbone.",
@@ -125,11 +125,13 @@ pub(crate) struct SortedFile {
     pub prefix: String,
     pub tensors: BTreeMap<String, StoredTensor>,
     pub ignored: Vec<String>,
+    /// Text entries beside the tensors.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// Takes wrappers and prefixes off, tells the style and renames to SSP keys.
 pub(crate) fn sort_keys(file: WeightFile, asked: KeyStyle) -> Result<SortedFile, BackboneError> {
-    let WeightFile { path, tensors, .. } = file;
+    let WeightFile { path, tensors, metadata, .. } = file;
     let (prefix, ignored) = common_prefix(tensors.iter().map(|t| t.key.as_str()));
     let inner = |key: &str| key.strip_prefix(prefix.as_str()).map(str::to_owned);
     let style = match asked {
@@ -139,8 +141,14 @@ pub(crate) fn sort_keys(file: WeightFile, asked: KeyStyle) -> Result<SortedFile,
         }
         style => style,
     };
-    let mut sorted =
-        SortedFile { path, style, prefix: prefix.clone(), tensors: BTreeMap::new(), ignored };
+    let mut sorted = SortedFile {
+        path,
+        style,
+        prefix: prefix.clone(),
+        tensors: BTreeMap::new(),
+        ignored,
+        metadata,
+    };
     for tensor in tensors {
         // What lies outside the state dict is in `ignored` already.
         let Some(key) = inner(&tensor.key) else { continue };
@@ -188,11 +196,11 @@ mod tests {
     fn every_style_goes_there_and_back() {
         for key in ["layer0.0.0.weight", "layer0.1.running_var", "layer1.0.downsample.0.weight"] {
             for style in [KeyStyle::Ssp, KeyStyle::Mlc, KeyStyle::ImageNet] {
-                assert_eq!(style.to_ssp(&style.from_ssp(key)), key);
+                assert_eq!(style.to_ssp(&style.spell(key)), key);
             }
         }
-        assert_eq!(KeyStyle::Mlc.from_ssp("layer0.1.bias"), "backbone.bn1.bias");
-        assert_eq!(KeyStyle::ImageNet.from_ssp("layer0.0.3.weight"), "conv1.3.weight");
+        assert_eq!(KeyStyle::Mlc.spell("layer0.1.bias"), "backbone.bn1.bias");
+        assert_eq!(KeyStyle::ImageNet.spell("layer0.0.3.weight"), "conv1.3.weight");
     }
 
     #[test]

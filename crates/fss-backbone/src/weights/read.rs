@@ -1,5 +1,6 @@
 //! Files to tensors: format detection and the three readers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -56,6 +57,8 @@ pub(crate) struct WeightFile {
     pub format: FileFormat,
     /// Sorted by key.
     pub tensors: Vec<StoredTensor>,
+    /// Text entries beside the tensors; safetensors and burnpack files may have some.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// A tensor in a file.
@@ -155,24 +158,29 @@ pub(crate) fn read_file(path: &Path) -> Result<WeightFile, BackboneError> {
     })?;
     let damaged =
         |reason| BackboneError::Damaged { path: path.to_owned(), format: format.name(), reason };
+    let mut metadata = BTreeMap::new();
     let mut tensors = match format {
         FileFormat::PytorchZip | FileFormat::PytorchLegacy => {
             guarded(|| open_pytorch(path, format)).map_err(damaged)?
         }
         FileFormat::Safetensors => {
             let bytes = std::fs::read(path).map_err(|e| read_error(path, &e))?;
-            open_safetensors(bytes).map_err(damaged)?
+            let (tensors, entries) = guarded(|| open_safetensors(bytes)).map_err(damaged)?;
+            metadata = entries;
+            tensors
         }
         FileFormat::Burnpack => {
             let bytes = std::fs::read(path).map_err(|e| read_error(path, &e))?;
-            guarded(|| open_burnpack(bytes)).map_err(damaged)?
+            let (tensors, entries) = guarded(|| open_burnpack(bytes)).map_err(damaged)?;
+            metadata = entries;
+            tensors
         }
     };
     if tensors.is_empty() {
         return Err(BackboneError::NoTensors { path: path.to_owned() });
     }
     tensors.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(WeightFile { path: path.to_owned(), format, tensors })
+    Ok(WeightFile { path: path.to_owned(), format, tensors, metadata })
 }
 
 fn read_error(path: &Path, error: &std::io::Error) -> BackboneError {
@@ -185,10 +193,12 @@ fn read_error(path: &Path, error: &std::io::Error) -> BackboneError {
 }
 
 /// Runs a reader of another crate. Readers return errors for bad files; should one panic all the
-/// same, this makes an error of it.
+/// same, this makes an error of it. Reasons are cut short: some quote what they read at length.
 fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    const LONGEST: usize = 300;
     catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err("the reader gave up on its contents".to_owned()))
+        .map_err(|reason| reason.chars().take(LONGEST).collect())
 }
 
 fn open_pytorch(path: &Path, format: FileFormat) -> Result<Vec<StoredTensor>, String> {
@@ -204,11 +214,16 @@ fn open_pytorch(path: &Path, format: FileFormat) -> Result<Vec<StoredTensor>, St
         .collect())
 }
 
-fn open_safetensors(bytes: Vec<u8>) -> Result<Vec<StoredTensor>, String> {
+type Opened = (Vec<StoredTensor>, BTreeMap<String, String>);
+
+fn open_safetensors(bytes: Vec<u8>) -> Result<Opened, String> {
     let bytes = Arc::new(bytes);
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+    let metadata = header.metadata().iter().flatten();
+    let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
     let file = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
     let start = bytes.as_ptr() as usize;
-    Ok(file
+    let tensors = file
         .iter()
         .map(|(key, view)| {
             let offset = view.data().as_ptr() as usize - start;
@@ -219,14 +234,16 @@ fn open_safetensors(bytes: Vec<u8>) -> Result<Vec<StoredTensor>, String> {
                 source: Source::Bytes(bytes.clone(), offset..offset + view.data().len()),
             }
         })
-        .collect())
+        .collect();
+    Ok((tensors, metadata))
 }
 
-fn open_burnpack(bytes: Vec<u8>) -> Result<Vec<StoredTensor>, String> {
+fn open_burnpack(bytes: Vec<u8>) -> Result<Opened, String> {
     let bytes = burn_pack::Bytes::from_bytes_vec(bytes);
     let reader = burn_pack::Reader::from_bytes(bytes).map_err(|e| e.to_string())?;
+    let metadata = reader.metadata().clone();
     let tensors = reader.into_tensors().map_err(|e| e.to_string())?;
-    Ok(tensors
+    let tensors = tensors
         .into_iter()
         .map(|tensor| StoredTensor {
             key: tensor.name.clone(),
@@ -234,7 +251,8 @@ fn open_burnpack(bytes: Vec<u8>) -> Result<Vec<StoredTensor>, String> {
             dtype: ElementType::from_burn(tensor.dtype),
             source: Source::Burnpack(tensor),
         })
-        .collect())
+        .collect();
+    Ok((tensors, metadata))
 }
 
 /// Format by the first bytes.

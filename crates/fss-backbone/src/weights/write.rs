@@ -8,12 +8,16 @@ use burn::tensor::DType;
 use burn_store::burn_pack::{self, AtomicFile};
 
 use super::assign::{COUNTER, NamedTensor};
+use super::identify::LAYER3_ENTRY;
 use super::keys::KeyStyle;
+use crate::config::DeepStemResNetConfig;
 use crate::error::BackboneError;
 use crate::resnet::DeepStemResNet;
 
 /// Writes a network as safetensors under official key names, batch counters included, so that
-/// PyTorch's strict `load_state_dict` takes it.
+/// PyTorch's strict `load_state_dict` takes it. Beside the metadata given, the entries
+/// `fss.backbone`, `fss.width` and `fss.layer3` say which network it is: strides do not show in
+/// shapes.
 ///
 /// The file is complete or not there: it is written beside its place and then moved. Equal networks
 /// and metadata give equal bytes.
@@ -26,15 +30,28 @@ pub fn save_safetensors(
     style: KeyStyle,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), BackboneError> {
+    let metadata = &with_network(metadata, model.config());
     let mut tensors = model.named_tensors()?;
     let mut counters = Vec::new();
     for tensor in &mut tensors {
         if let Some(norm) = tensor.key.strip_suffix("running_var") {
-            counters.push(style.from_ssp(&format!("{norm}{COUNTER}")));
+            counters.push(style.spell(&format!("{norm}{COUNTER}")));
         }
-        tensor.key = style.from_ssp(&tensor.key);
+        tensor.key = style.spell(&tensor.key);
     }
     write_with_counters(path, &tensors, &counters, metadata)
+}
+
+/// The entries given and those that say which network the tensors belong to.
+fn with_network(
+    metadata: &BTreeMap<String, String>,
+    config: &DeepStemResNetConfig,
+) -> BTreeMap<String, String> {
+    let mut metadata = metadata.clone();
+    metadata.insert("fss.backbone".into(), config.depth.to_string());
+    metadata.insert("fss.width".into(), config.width.to_string());
+    metadata.insert(LAYER3_ENTRY.into(), config.layer3_in_force().to_string());
+    metadata
 }
 
 /// Writes any named f32 tensors as safetensors, in the order given, whole or not at all. Equal
@@ -101,7 +118,8 @@ fn header(
     header
 }
 
-/// Writes a network as burnpack under official key names, without batch counters.
+/// Writes a network as burnpack under official key names, without batch counters; metadata as in
+/// [`save_safetensors`].
 ///
 /// # Errors
 /// As [`save_safetensors`].
@@ -109,6 +127,7 @@ pub fn save_burnpack(
     model: &DeepStemResNet,
     path: &Path,
     style: KeyStyle,
+    metadata: &BTreeMap<String, String>,
 ) -> Result<(), BackboneError> {
     let tensors = model
         .named_tensors()?
@@ -116,12 +135,14 @@ pub fn save_burnpack(
         .map(|NamedTensor { key, shape, values }| {
             let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
             let bytes = burn_pack::Bytes::from_bytes_vec(bytes);
-            burn_pack::Tensor::new(style.from_ssp(&key), DType::F32, shape, None, bytes)
+            burn_pack::Tensor::new(style.spell(&key), DType::F32, shape, None, bytes)
         })
         .collect();
-    let bytes = burn_pack::Writer::new(tensors)
-        .into_bytes()
-        .map_err(|e| write_error(path, &e.to_string()))?;
+    let mut writer = burn_pack::Writer::new(tensors);
+    for (key, value) in with_network(metadata, model.config()) {
+        writer = writer.with_metadata(&key, &value);
+    }
+    let bytes = writer.into_bytes().map_err(|e| write_error(path, &e.to_string()))?;
     write_atomically(path, |out| out.write_all(&bytes))
 }
 

@@ -53,9 +53,7 @@ impl Ssp {
         }
 
         let own = self_support(query.clone(), first.clone(), &self.self_support);
-        let fp2 = fp.clone() * 0.5
-            + fp1 * 0.2
-            + (fp * 0.5 + own.fg_prototype.clone() * 0.5) * 0.3;
+        let fp2 = fp.clone() * 0.5 + fp1 * 0.2 + (fp * 0.5 + own.fg_prototype.clone() * 0.5) * 0.3;
         let bp2 = as_map(bp) * 0.5 + bp1 * 0.2 + background(own) * 0.3;
         let second = similarity_dense(query, &fp2, bp2);
         Matching { initial, first, second: Some(second) }

@@ -39,9 +39,8 @@ impl Ssp {
         let mut images = vec![batch.query.clone()];
         images.extend(batch.supports.iter().map(|(image, _)| image.clone()));
         let features = self.backbone.forward(Tensor::cat(images, 0));
-        let part = |index: usize| {
-            Features::single(features.clone().narrow(0, index * samples, samples))
-        };
+        let part =
+            |index: usize| Features::single(features.clone().narrow(0, index * samples, samples));
         let shots: Vec<Shot> = batch
             .supports
             .iter()

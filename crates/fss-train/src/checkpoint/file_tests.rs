@@ -35,7 +35,7 @@ fn sample() -> Checkpoint {
             iteration: 7,
             validation_due: true,
             sampler: sampler_state(),
-            best: Some(Best { iteration: 5, miou: Some(0.567_891_234_567_890_12) }),
+            best: Some(Best { iteration: 5, miou: Some(0.567_891_234_567_890_1) }),
             log_bytes: 123,
             recipe,
         },

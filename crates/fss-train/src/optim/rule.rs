@@ -44,7 +44,7 @@ pub enum Rule {
 #[derive(Debug, Clone)]
 pub(super) enum Slots {
     Velocity(Tensor<1>),
-    Moments { first: Tensor<1>, second: Tensor<1>, steps: u32 },
+    Moments { first: Tensor<1>, second: Box<Tensor<1>>, steps: u32 },
 }
 
 impl Rule {
@@ -102,7 +102,7 @@ impl Rule {
                 }
                 Slots::Moments {
                     first: flat(first, device),
-                    second: flat(second, device),
+                    second: Box::new(flat(second, device)),
                     steps: steps[0] as u32,
                 }
             }
@@ -168,5 +168,5 @@ fn adam(
     let scale = (1.0 - beta2.powf(power)).sqrt();
     let root = second.clone().sqrt().div_scalar(scale).add_scalar(epsilon);
     let updated = parameter - (first.clone() / root).mul_scalar(size);
-    (updated, Slots::Moments { first, second, steps })
+    (updated, Slots::Moments { first, second: Box::new(second), steps })
 }

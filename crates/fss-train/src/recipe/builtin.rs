@@ -1,6 +1,6 @@
 //! Recipes that come with the library.
 
-use fss_backbone::{DeepStemResNetConfig, Depth, NormTraining, Stage};
+use fss_backbone::{DeepStemResNetConfig, Depth, Layer3, NormTraining, Stage};
 use fss_data::Split;
 use fss_data::episode::MIN_OBJECT_PIXELS;
 use fss_data::folds::FoldScheme;
@@ -89,11 +89,11 @@ fn ssp_synthetic() -> Recipe {
     let paper = ssp_pascal();
     Recipe {
         name: "ssp-synthetic".into(),
-        backbone: DeepStemResNetConfig::new(Depth::R18).with_width(16),
+        backbone: DeepStemResNetConfig::new(Depth::R18).with_width(16).with_layer3(Layer3::Dilated),
         init: Init::Scratch { seed: 0, calibration_episodes: 8 },
         data: DataSettings { dataset: "synthetic".into(), min_pixels: 160, ..paper.data },
-        episodes: EpisodeSettings { total: 1_200, snapshot: 400, crop: 97, ..paper.episodes },
-        optim: OptimSettings { lr: 2e-2, ..paper.optim },
+        episodes: EpisodeSettings { total: 3_000, snapshot: 1_000, crop: 97, ..paper.episodes },
+        optim: OptimSettings { lr: 5e-2, ..paper.optim },
         train: TrainSettings { frozen: vec![], norms: NormTraining::ScaleShift },
         validation: ValidationSettings { episodes: 60, ..paper.validation },
         evaluation: EvaluationSettings { episodes: 100, ..paper.evaluation },

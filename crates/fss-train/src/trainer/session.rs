@@ -79,7 +79,8 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         }
         let Progress { iteration: done, validation_due, sampler, best, log_bytes, .. } = progress;
         let per_snapshot = run.recipe.episodes.snapshot_iterations();
-        let at_boundary = done % per_snapshot == 0 && done < run.recipe.episodes.iterations();
+        let at_boundary =
+            done.is_multiple_of(per_snapshot) && done < run.recipe.episodes.iterations();
         let stream = if at_boundary {
             begin_snapshot(run, done)?
         } else {
@@ -120,7 +121,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
 
     pub(super) fn save_due(&self) -> bool {
         // Around a validation the state is saved anyway.
-        !self.validation_due && self.done % self.run.recipe.checkpoint.every == 0
+        !self.validation_due && self.done.is_multiple_of(self.run.recipe.checkpoint.every)
     }
 
     /// One iteration.
@@ -137,8 +138,8 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         self.done += 1;
         self.log.add(&iteration_entry(&report))?;
         observer.iteration_finished(&report);
-        self.validation_due = self.done % per_snapshot == 0 || self.is_done();
-        if self.done % per_snapshot == 0 && !self.is_done() {
+        self.validation_due = self.done.is_multiple_of(per_snapshot) || self.is_done();
+        if self.done.is_multiple_of(per_snapshot) && !self.is_done() {
             self.stream = begin_snapshot(self.run, self.done)?;
         }
         Ok(())

@@ -1,0 +1,225 @@
+//! The command line: what all commands share.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use fss_core::backbone::{DeepStemResNetConfig, inspect_weights};
+use fss_core::data::episode::MIN_OBJECT_PIXELS;
+use fss_core::heads::SspConfig;
+use fss_core::{Depth, Device, ModelOptions, Refine};
+
+use crate::failure::Failure;
+use crate::{data, eval, predict, train, weights};
+
+/// Few-shot semantic segmentation: from a few annotated images to masks of any other image.
+#[derive(Debug, Parser)]
+#[command(name = "fss", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Predict(predict::PredictArgs),
+    Eval(eval::EvalArgs),
+    Train(train::TrainArgs),
+    Data(data::DataArgs),
+    Weights(weights::WeightsArgs),
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]
+    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    pub device: String,
+    /// How many CPU threads to use [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing but warnings and errors, and show no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// How much is said on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Warnings and errors.
+    Quiet,
+    /// Notes as well.
+    Normal,
+    /// What each step does.
+    Detailed,
+    /// The libraries below as well.
+    All,
+}
+
+impl Global {
+    /// How much is said on standard error.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, 0) => Verbosity::Normal,
+            (false, 1) => Verbosity::Detailed,
+            (false, _) => Verbosity::All,
+        }
+    }
+
+    /// The device that was chosen.
+    pub fn device(&self) -> Result<Device, Failure> {
+        Ok(fss_core::parse_device(&self.device)?)
+    }
+}
+
+/// Which model, and where its weights lie.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// The method
+    #[arg(long, value_enum, default_value_t)]
+    pub model: Method,
+    /// The backbone that the weights were trained with
+    #[arg(long, default_value = "resnet50", value_name = "NAME", value_parser = depth())]
+    pub backbone: Depth,
+    /// Channels of the backbone's first stage [default: what the weights say; 64 is published]
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+    /// SSP: run the self-support step a second time, as the published tables do
+    #[arg(long)]
+    pub refine: bool,
+    /// A checkpoint of the whole model: .pth of the official code, .safetensors or .bpk
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+}
+
+/// The methods that can be named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Self-support matching (ECCV 2022)
+    #[default]
+    Ssp,
+}
+
+impl ModelArgs {
+    /// The model that was asked for. Its width is the one given, else the one that the shapes in
+    /// the weight file show; layer3 is as the file says, else as published.
+    pub fn config(&self) -> SspConfig {
+        let Method::Ssp = self.model;
+        let mut backbone = DeepStemResNetConfig::new(self.backbone);
+        // Whatever is wrong with the file shows when it is loaded.
+        let stored = inspect_weights(&self.weights).ok().and_then(|summary| summary.config());
+        if let Some(width) = self.width.or(stored.map(|config| config.width)) {
+            backbone = backbone.with_width(width);
+        }
+        if let Some(stored) = stored {
+            backbone = backbone.with_layer3(stored.layer3);
+        }
+        SspConfig::new(backbone).with_refine(if self.refine { Refine::On } else { Refine::Off })
+    }
+
+    /// The same for a [`fss_core::Segmenter`].
+    pub fn options(&self) -> ModelOptions {
+        ModelOptions::Ssp(self.config())
+    }
+}
+
+/// Where a data set lies.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data")]
+pub struct DatasetArgs {
+    /// The folder of the data set
+    #[arg(long, value_name = "DIR")]
+    pub data_root: PathBuf,
+    /// The benchmark whose classes and folds it has
+    #[arg(long, value_enum, default_value_t)]
+    pub dataset: Benchmark,
+    /// The smallest object, in pixels, that can be a query or a support
+    #[arg(long, value_name = "N", default_value_t = MIN_OBJECT_PIXELS)]
+    pub min_pixels: u64,
+}
+
+/// The benchmarks that can be named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Benchmark {
+    /// PASCAL-5i: VOC 2012 with 20 classes in 4 folds
+    #[default]
+    Pascal,
+}
+
+fn depth() -> impl TypedValueParser<Value = Depth> {
+    PossibleValuesParser::new(Depth::NAMES).try_map(|name| name.parse::<Depth>())
+}
+
+/// An amount of memory, as in `512MiB`, `2GiB` or `1000000`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "kb" => 1_000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            _ => return Err(format!("unknown unit {unit:?}; write it as in 512MiB or 2GiB")),
+        };
+        number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor))
+            .map(Self)
+            .ok_or_else(|| "not an amount of memory; write it as in 512MiB or 2GiB".to_owned())
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            n if n >= 1 << 30 && n % (1 << 30) == 0 => write!(f, "{}GiB", n >> 30),
+            n if n >= 1 << 20 && n % (1 << 20) == 0 => write!(f, "{}MiB", n >> 20),
+            n => write!(f, "{n}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn memory_sizes() {
+        for (text, bytes) in
+            [("0", 0), ("7", 7), ("2GiB", 2 << 30), ("512 MiB", 512 << 20), ("3gb", 3_000_000_000)]
+        {
+            assert_eq!(text.parse::<ByteSize>().unwrap(), ByteSize(bytes), "{text}");
+        }
+        for text in ["", "GiB", "2TB", "-1", "99999999999999999999", "99999999999GiB"] {
+            assert!(text.parse::<ByteSize>().is_err(), "{text}");
+        }
+        assert_eq!(ByteSize(2 << 30).to_string(), "2GiB");
+    }
+}

@@ -1,0 +1,175 @@
+//! `fss predict`: masks of a folder of images from a few annotated ones.
+
+mod queries;
+mod results;
+mod supports;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use fss_core::{DEFAULT_MAX_SIDE, Segmenter, Support, data, train::Stop};
+use indicatif::ProgressBar;
+
+use crate::args::{Global, ModelArgs};
+use crate::failure::{Failure, describe};
+use crate::progress::Screen;
+use crate::{interrupt, output};
+
+use queries::Query;
+use results::{Results, Save};
+use supports::Pair;
+
+/// Segment images after a few annotated examples
+///
+/// Every image keeps its size. A query `photo.jpg` gives `photo.mask.png` (8-bit palette indices, 0
+/// background, 1 foreground), `photo.overlay.png` and, if asked for, `photo.logits.npy` (float32
+/// `[classes, height, width]`, background first). Exit code 1 if any query failed.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// An annotated example: the image and its mask, joined by a colon; repeat for more examples
+    #[arg(long = "support", value_name = "IMG:MASK", required = true)]
+    supports: Vec<String>,
+    /// The label in the masks that is the object [default: every value but 0 and 255]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u8).range(1..=254))]
+    class: Option<u8>,
+    /// An image, or a folder of images (its sub-folders are not searched)
+    #[arg(long, value_name = "FILE|DIR")]
+    query: PathBuf,
+    /// The folder for the results; it is made if it is not there
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// What to write for each query
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "LIST",
+        default_value = "mask,overlay"
+    )]
+    save: Vec<Save>,
+    /// Shrink larger images to this longest side for the network; results keep the image's size
+    #[arg(long, value_name = "PIXELS", default_value_t = DEFAULT_MAX_SIDE)]
+    max_side: usize,
+    /// Leave out queries whose results are all there already
+    #[arg(long)]
+    skip_done: bool,
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+/// Segments all queries.
+pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
+    let pairs: Vec<Pair> =
+        args.supports.iter().map(|s| Pair::parse(s)).collect::<Result<_, _>>()?;
+    let queries = queries::find(&args.query, &args.out)?;
+    let results = Results::new(&args.out, &args.save)?;
+    let annotated = supports::read(&pairs, args.class)?;
+    let device = global.device()?;
+    let stop = interrupt::install("finishing the current image")?;
+    let segmenter = Segmenter::load(&args.model.options(), &args.model.weights, &device)?
+        .with_max_side(args.max_side)?;
+    let support = segmenter.support(&annotated)?;
+
+    let bar = screen.bar(queries.len(), "images");
+    let mut run = Run { segmenter, support, results, screen, bar, tally: Tally::default() };
+    let outcome = run.all(&queries, args, &stop);
+    run.bar.finish_and_clear();
+    let tally = run.tally;
+    outcome?;
+    tracing::info!("{tally}; results in {}", args.out.display());
+    if tally.failed > 0 {
+        return Err(Failure::Problems(format!(
+            "{} of {} queries failed, as reported above; mend or remove them and run again with \
+             --skip-done",
+            tally.failed,
+            queries.len()
+        )));
+    }
+    Ok(())
+}
+
+/// How many queries came to what end.
+#[derive(Debug, Default)]
+struct Tally {
+    done: usize,
+    skipped: usize,
+    failed: usize,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} segmented", self.done)?;
+        if self.skipped > 0 {
+            write!(f, ", {} were done already", self.skipped)?;
+        }
+        if self.failed > 0 {
+            write!(f, ", {} failed", self.failed)?;
+        }
+        Ok(())
+    }
+}
+
+struct Run<'a> {
+    segmenter: Segmenter,
+    support: Support,
+    results: Results<'a>,
+    screen: &'a Screen,
+    bar: ProgressBar,
+    tally: Tally,
+}
+
+impl Run<'_> {
+    fn all(&mut self, queries: &[Query], args: &PredictArgs, stop: &Stop) -> Result<(), Failure> {
+        for query in queries {
+            if stop.is_requested() {
+                return Err(Failure::Interrupted {
+                    done: format!(
+                        "{} of {} queries are done",
+                        self.tally.done + self.tally.skipped,
+                        queries.len()
+                    ),
+                    next: "run the same command with --skip-done to go on".into(),
+                });
+            }
+            self.bar.set_message(query.name());
+            if args.skip_done && self.results.are_there(&query.stem) {
+                self.tally.skipped += 1;
+            } else {
+                self.one(query)?;
+            }
+            self.bar.inc(1);
+        }
+        Ok(())
+    }
+
+    /// Segments one query. A query that cannot be read or segmented is reported and counted; a
+    /// result that cannot be written ends the run, since the next one could not be either.
+    fn one(&mut self, query: &Query) -> Result<(), Failure> {
+        let segmented =
+            data::io::read_image(&query.path).map_err(Failure::from).and_then(|image| {
+                let segmentation = self.segmenter.segment(&self.support, &image)?;
+                Ok((image, segmentation))
+            });
+        let (image, segmentation) = match segmented {
+            Ok(segmented) => segmented,
+            Err(failure) => {
+                tracing::error!("{}", describe(&failure));
+                self.tally.failed += 1;
+                return Ok(());
+            }
+        };
+        if segmentation.scale < 1.0 {
+            tracing::info!(
+                "{}: shrunk to {:.1} % of its size for the network; --max-side allows more",
+                query.path.display(),
+                100.0 * segmentation.scale
+            );
+        }
+        self.results.write(&query.stem, &image, &segmentation)?;
+        self.tally.done += 1;
+        let foreground = segmentation.mask.iter().filter(|label| **label != 0).count();
+        let share = foreground as f64 / segmentation.mask.len() as f64;
+        let line = format!("{}: {} % foreground\n", query.name(), output::percent(Some(share)));
+        self.screen.above_bars(|| output::print(&line))
+    }
+}
