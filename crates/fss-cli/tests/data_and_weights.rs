@@ -75,7 +75,7 @@ fn weights_are_inspected_and_converted() {
         }
     }
     let text = scratch.ok("weights inspect b.safetensors");
-    assert!(text.contains("metadata  width = 8"), "{text}");
+    assert!(text.contains("metadata  fss.width = 8"), "{text}");
     scratch.ok("weights convert a.pth e.safetensors --keys mlc");
     assert!(scratch.ok("weights inspect e.safetensors").contains("backbone.bn1.weight"));
 

@@ -174,7 +174,7 @@ impl Segmenter {
             let labels: Vec<u8> = one.mask.iter().copied().collect();
             shots.push((image, mask_tensor(&labels, [height, width], &self.device)));
         }
-        let encoded = self.model.encode_support(&shots)?;
+        let encoded = self.model.encode(&shots)?;
         Ok(Support { encoded, shots: shots.len() })
     }
 
@@ -185,7 +185,7 @@ impl Segmenter {
     pub fn segment(&self, support: &Support, image: &RgbImage) -> Result<Segmentation, Error> {
         let (tensor, scale) = self.tensor(image)?;
         let size = [image.height() as usize, image.width() as usize];
-        let mut logits = self.model.segment(&support.encoded, tensor)?;
+        let mut logits = self.model.logits(&support.encoded, tensor)?;
         if scale < 1.0 {
             logits = fss_kernels::resize_bilinear(logits, size, fss_kernels::Corners::HalfPixel);
         }

@@ -21,16 +21,13 @@ pub trait AnyModel: Send {
     ///
     /// # Errors
     /// As there.
-    fn encode_support(
-        &self,
-        shots: &[(Tensor<4>, Tensor<3, Int>)],
-    ) -> Result<AnySupport, HeadError>;
+    fn encode(&self, shots: &[(Tensor<4>, Tensor<3, Int>)]) -> Result<AnySupport, HeadError>;
 
     /// See [`FewShotModel::segment_images`]: logits `[B, 1 + ways, H, W]` of images `[B, 3, H, W]`.
     ///
     /// # Errors
     /// [`HeadError::ForeignSupport`] if another kind of model made the support set.
-    fn segment(&self, support: &AnySupport, images: Tensor<4>) -> Result<Tensor<4>, HeadError>;
+    fn logits(&self, support: &AnySupport, images: Tensor<4>) -> Result<Tensor<4>, HeadError>;
 }
 
 impl<M> AnyModel for M
@@ -38,14 +35,11 @@ where
     M: FewShotModel + Send,
     M::Support: Send + Sync + 'static,
 {
-    fn encode_support(
-        &self,
-        shots: &[(Tensor<4>, Tensor<3, Int>)],
-    ) -> Result<AnySupport, HeadError> {
+    fn encode(&self, shots: &[(Tensor<4>, Tensor<3, Int>)]) -> Result<AnySupport, HeadError> {
         Ok(AnySupport(Box::new(self.encode_support_images(shots)?)))
     }
 
-    fn segment(&self, support: &AnySupport, images: Tensor<4>) -> Result<Tensor<4>, HeadError> {
+    fn logits(&self, support: &AnySupport, images: Tensor<4>) -> Result<Tensor<4>, HeadError> {
         let support = support.0.downcast_ref().ok_or(HeadError::ForeignSupport)?;
         Ok(self.segment_images(support, images))
     }

@@ -58,7 +58,7 @@ impl SspConfig {
 
     /// Builds the model around a backbone.
     pub fn init_with(&self, backbone: DeepStemResNet) -> Ssp {
-        Ssp { backbone, refine: self.refine, self_support: self.self_support.clone() }
+        Ssp { backbone, refine: self.refine, self_support: self.self_support }
     }
 }
 
