@@ -10,7 +10,11 @@ use crate::observer::{EvaluationObserver, IterationReport, TrainObserver, Valida
 /// How much of a new loss goes into the smoothed one that is shown.
 const SMOOTHING: f64 = 0.1;
 
-/// Shows loss, mean IoU and time left as bars on standard error.
+/// Into how many lines a training run is cut where there is no terminal to draw bars on.
+const PLAIN_LINES: u64 = 10;
+
+/// Shows loss, mean IoU and time left as bars on standard error; where that is no terminal, as a
+/// line now and then.
 #[derive(Debug)]
 pub struct TerminalProgress {
     bars: MultiProgress,
@@ -29,6 +33,13 @@ impl TerminalProgress {
             evaluation: None,
             loss: None,
             miou: None,
+        }
+    }
+
+    /// Says in a line what bars would show.
+    fn say(&self, line: impl FnOnce() -> String) {
+        if self.bars.is_hidden() {
+            eprintln!("{}", line());
         }
     }
 
@@ -101,6 +112,11 @@ impl TrainObserver for TerminalProgress {
             bar.set_message(self.message());
             bar.set_position(report.iteration);
         }
+        if report.iteration.is_multiple_of((report.iterations / PLAIN_LINES).max(1)) {
+            self.say(|| {
+                format!("iteration {}/{}  {}", report.iteration, report.iterations, self.message())
+            });
+        }
     }
 
     fn validation_finished(&mut self, report: &ValidationReport) {
@@ -108,6 +124,7 @@ impl TrainObserver for TerminalProgress {
             old.finish_and_clear();
         }
         self.miou = report.evaluation.miou.as_ref().map(|spread| spread.mean);
+        self.say(|| format!("validation after iteration {}  {}", report.iteration, self.message()));
         if let Some(bar) = &self.training {
             bar.set_message(self.message());
         }

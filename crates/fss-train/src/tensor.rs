@@ -7,16 +7,15 @@ use crate::TrainError;
 
 /// A normalised image `[3, H, W]` as a batch of one `[1, 3, H, W]`.
 pub fn image_tensor(image: ArrayView3<'_, f32>, device: &Device) -> Tensor<4> {
-    let (channels, height, width) = image.dim();
-    let values: Vec<f32> = image.iter().copied().collect();
-    Tensor::from_data(TensorData::new(values, [1, channels, height, width]), device)
+    let (_, height, width) = image.dim();
+    fss_heads::image_tensor(image.iter().copied().collect(), [height, width], device)
 }
 
 /// A binary mask `[H, W]` (0 / 1 / 255) as a batch of one `[1, H, W]`.
 pub fn mask_tensor(mask: ArrayView2<'_, u8>, device: &Device) -> Tensor<3, Int> {
     let (height, width) = mask.dim();
-    let values: Vec<i64> = mask.iter().map(|&v| i64::from(v)).collect();
-    Tensor::from_data(TensorData::new(values, [1, height, width]), device)
+    let labels: Vec<u8> = mask.iter().copied().collect();
+    fss_heads::mask_tensor(&labels, [height, width], device)
 }
 
 /// Images `[3, H, W]` of one size as a batch `[B, 3, H, W]`.

@@ -3,19 +3,20 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use fss_data::draw::{Comparison, EpisodeView, PanelStyle, episode_panel};
+use fss_data::draw::{Comparison, EpisodeView, PanelStyle, episode_panel, stack};
 use fss_data::episode::Episode;
 use fss_data::io::write_png;
 use fss_data::transform::binary_mask;
 use fss_heads::FewShotModel;
 use fss_metrics::BinaryCounts;
+use image::RgbImage;
 
 use super::{Panel, PanelImage};
 use crate::evaluate::{EvaluationPlan, predict_episode};
 use crate::{EpisodeData, TrainError};
 
 /// Segments the first `each` episodes of every class under a plan's first seed, and writes a panel
-/// `<class>-<number>.png` of each into `folder`.
+/// `<class>-<number>.png` of each into `folder`, and `overview.png` with the first of every class.
 ///
 /// # Errors
 /// [`TrainError`] if episodes cannot be drawn or read, or a file cannot be written.
@@ -30,29 +31,33 @@ pub fn save_panels<M: FewShotModel>(
     std::fs::create_dir_all(folder).map_err(|e| TrainError::io("create folder", folder, e))?;
     let seed = plan.seeds.first().copied().unwrap_or_default();
     let drawn = plan.draw(data, seed)?;
-    let mut panels = Vec::new();
+    let (mut panels, mut overview) = (Vec::new(), Vec::new());
     for class in data.fold.labels(data.subset) {
         let episodes = drawn.iter().filter(|episode| episode.class == class).take(each);
         for (number, episode) in episodes.enumerate() {
             let name = data.dataset.class_name(class);
             let path = folder.join(format!("{name}-{}.png", number + 1));
-            let caption = save_panel(model, data, plan, episode, &path, device)?;
+            let (picture, caption) = panel(model, data, plan, episode, device)?;
+            write_png(&path, &picture)?;
+            if number == 0 {
+                overview.push(picture);
+            }
             let png = std::fs::read(&path).map_err(|e| TrainError::io("read", &path, e))?;
             panels.push(Panel { image: PanelImage::Png(png), caption });
         }
     }
+    write_png(&folder.join("overview.png"), &stack(&overview))?;
     Ok(panels)
 }
 
-/// Writes one panel and returns its caption.
-fn save_panel<M: FewShotModel>(
+/// One panel and its caption.
+fn panel<M: FewShotModel>(
     model: &M,
     data: &EpisodeData,
     plan: &EvaluationPlan,
     episode: &Episode,
-    path: &Path,
     device: &Device,
-) -> Result<String, TrainError> {
+) -> Result<(RgbImage, String), TrainError> {
     let prediction = predict_episode(model, data, episode, plan.supports, device)?;
     let query = data.dataset.load(episode.query)?;
     let truth = binary_mask(&query.mask, episode.class);
@@ -75,6 +80,5 @@ fn save_panel<M: FewShotModel>(
         prediction: &prediction,
     };
     let style = PanelStyle { comparison: Comparison::Errors, ..PanelStyle::default() };
-    write_png(path, &episode_panel(&view, &style)?)?;
-    Ok(format!("{title}, query {}", query.id))
+    Ok((episode_panel(&view, &style)?, format!("{title}, query {}", query.id)))
 }
