@@ -102,7 +102,10 @@ fn head_in_training(case: &Case) {
     for (k, shot) in shots.iter_mut().enumerate() {
         shot.features.0[0] = shot.features.0[0].clone().require_grad();
         // In training all masks have one size; here it is that of the features.
-        shot.mask = labels(case, &format!("mask_s_small.{k}"), &device);
+        let small = format!("mask_s_small.{k}");
+        if case.has(&small) {
+            shot.mask = labels(case, &small, &device);
+        }
     }
     let mask = labels(case, "mask_q", &device);
     let shape = mask.dims();

@@ -160,8 +160,12 @@ fn of_folds(report: &DatasetReport, all: &mut Vec<Finding>) {
                     let name = name.map_or("", |class| class.name.as_str());
                     format!("{label} {name}: {eligible} large enough")
                 }),
-                |n| format!("{n} classes lack images for {} supports in {place}", count.shot),
-                "add images, draw with fewer shots, or lower the smallest object size",
+                |n| {
+                    let classes =
+                        if n == 1 { "1 class lacks" } else { &format!("{n} classes lack") };
+                    format!("{classes} images for {}-shot episodes in {place}", count.shot)
+                },
+                "add images, draw with fewer shots, or lower the smallest object size (min-pixels)",
             );
         }
     }

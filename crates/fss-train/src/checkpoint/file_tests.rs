@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
+use crate::trainer::SamplerState;
 use fss_data::episode::{EpisodeSource, ImageLabels};
-use fss_data::sampler::{EpisodeSampler, OfficialConfig, OfficialSampler, OfficialState};
+use fss_data::sampler::{EpisodeSampler, OfficialConfig, OfficialSampler};
 
 use super::super::Best;
 use super::*;
 use crate::recipe::Recipe;
 
-fn sampler_state() -> OfficialState {
+fn sampler_state() -> SamplerState {
     let images = (0..9)
         .map(|i| ImageLabels {
             id: format!("image{i}"),
@@ -20,7 +21,7 @@ fn sampler_state() -> OfficialState {
     let mut sampler =
         OfficialSampler::new(source, OfficialConfig::training(u64::MAX, 1, 4, 33)).unwrap();
     sampler.take_episodes(7).unwrap();
-    sampler.state()
+    SamplerState::Official(Box::new(sampler.state()))
 }
 
 fn tensor(key: &str, values: &[f32]) -> NamedTensor {

@@ -17,12 +17,12 @@ mod file;
 mod folder;
 
 use fss_backbone::NamedTensor;
-use fss_data::sampler::OfficialState;
 use serde::{Deserialize, Serialize};
 
 pub use folder::CheckpointFolder;
 
 use crate::recipe::Recipe;
+use crate::trainer::SamplerState;
 
 /// Where a run is, and all of its state that is no tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub struct Progress {
     /// Whether the model must still be validated before the next iteration.
     pub validation_due: bool,
     /// The sampler of the current snapshot, its stream at the next episode to train on.
-    pub sampler: OfficialState,
+    pub sampler: SamplerState,
     /// The best model so far.
     pub best: Option<Best>,
     /// Bytes of the log that belong to the finished iterations.

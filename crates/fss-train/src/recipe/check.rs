@@ -63,8 +63,7 @@ impl Recipe {
                 return Err(self.refuse(key, &seed.to_string(), "give a seed below 2^63"));
             }
         }
-        let Sampling::Official { workers } = self.episodes.sampling;
-        if workers == 0 {
+        if let Sampling::Official { workers: 0 } = self.episodes.sampling {
             return Err(self.refuse("episodes.sampling.workers", "0", "use 4, as published"));
         }
         for (key, value) in [

@@ -152,6 +152,9 @@ pub enum Sampling {
         /// have no influence.
         workers: usize,
     },
+    /// Each episode follows from the seed and its number alone, whatever the workers; the query,
+    /// too, shows an object of at least `min_pixels`.
+    Seeded,
 }
 
 /// Optimiser (SGD with momentum) and learning rate.

@@ -3,6 +3,7 @@
 mod batch;
 mod model;
 mod run;
+mod sampler;
 mod session;
 mod step;
 mod stream;
@@ -10,6 +11,7 @@ mod weights;
 
 pub use model::RecipeModel;
 pub use run::{Start, TrainOutcome, TrainingRun, initial_model, train};
+pub use sampler::SamplerState;
 pub use step::training_step;
 
 /// Names of the files in a run's folder.

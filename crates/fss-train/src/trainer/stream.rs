@@ -1,9 +1,10 @@
 //! Training episodes in order, from any point of the run on.
 
 use fss_data::loader::{EpisodeTensors, EpisodeTransform, Loader, LoaderOptions};
-use fss_data::sampler::{DrawMode, EpisodeSampler, OfficialConfig, OfficialSampler, OfficialState};
+use fss_data::sampler::{DrawMode, EpisodeSampler};
 
-use crate::recipe::{EpisodeSettings, Sampling};
+use super::sampler::{SamplerState, TrainingSampler};
+use crate::recipe::EpisodeSettings;
 use crate::{EpisodeData, TrainError};
 
 /// The training episodes of one snapshot, read ahead by threads.
@@ -13,7 +14,7 @@ use crate::{EpisodeData, TrainError};
 pub(super) struct SnapshotStream {
     loader: Loader,
     /// At the first episode of `loader`.
-    start: OfficialSampler,
+    start: TrainingSampler,
     taken: usize,
 }
 
@@ -26,28 +27,28 @@ impl SnapshotStream {
         episodes: usize,
         options: LoaderOptions,
     ) -> Result<Self, TrainError> {
-        let sampler = OfficialSampler::new(data.source.clone(), config(settings, snapshot)?)?;
+        let sampler = TrainingSampler::begin(data.source.clone(), settings, snapshot)?;
         Self::from(sampler, data, episodes, options)
     }
 
     /// The last `episodes` episodes of a snapshot, from a saved state on.
     pub(super) fn resume(
         data: &EpisodeData,
-        state: OfficialState,
+        state: SamplerState,
         episodes: usize,
         options: LoaderOptions,
     ) -> Result<Self, TrainError> {
-        let sampler = OfficialSampler::restore(data.source.clone(), state)?;
+        let sampler = TrainingSampler::restore(data.source.clone(), state)?;
         Self::from(sampler, data, episodes, options)
     }
 
     fn from(
-        start: OfficialSampler,
+        start: TrainingSampler,
         data: &EpisodeData,
         episodes: usize,
         options: LoaderOptions,
     ) -> Result<Self, TrainError> {
-        let DrawMode::Training { crop } = start.config().mode else {
+        let DrawMode::Training { crop } = start.mode() else {
             return Err(TrainError::setting(
                 "the saved sampler draws no crops",
                 "resume from a checkpoint of a training run",
@@ -77,23 +78,9 @@ impl SnapshotStream {
     }
 
     /// The sampler's state after the episodes taken.
-    pub(super) fn state(&self) -> Result<OfficialState, TrainError> {
+    pub(super) fn state(&self) -> Result<SamplerState, TrainError> {
         let mut sampler = self.start.clone();
         sampler.take_episodes(self.taken)?;
         Ok(sampler.state())
     }
-}
-
-/// How the episodes of a snapshot are drawn.
-fn config(settings: &EpisodeSettings, snapshot: u64) -> Result<OfficialConfig, TrainError> {
-    let Sampling::Official { workers } = settings.sampling;
-    let crop = u32::try_from(settings.crop).map_err(|_| {
-        TrainError::setting(format!("a crop of {} pixels", settings.crop), "use 473, as published")
-    })?;
-    // The published code re-seeds everything before every snapshot.
-    let seed = settings.seed.wrapping_add(snapshot);
-    Ok(OfficialConfig {
-        workers,
-        ..OfficialConfig::training(seed, settings.shot, settings.batch, crop)
-    })
 }

@@ -7,6 +7,7 @@ use fss_heads::Ssp;
 use fss_train::checkpoint::Checkpoint;
 use fss_train::log::{LogEntry, RunLog};
 use fss_train::observer::Silent;
+use fss_train::recipe::Sampling;
 use fss_train::trainer::{Start, TrainOutcome, TrainingRun, files, train};
 use fss_train::{Stop, TrainError};
 
@@ -133,4 +134,30 @@ fn only_the_last_checkpoints_stay() {
         .map(|entry| entry.expect("an entry").file_name())
         .collect();
     assert_eq!(names.len(), 2, "nothing half-written: {names:?}");
+}
+
+#[test]
+fn runs_with_seeded_episodes_resume_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("data");
+    generate_data(&root);
+    let seeded = || {
+        let mut recipe = recipe();
+        recipe.episodes.sampling = Sampling::Seeded;
+        recipe
+    };
+    let straight = run(&root, &folder.path().join("straight"), seeded());
+    finish(&straight, Start::Fresh);
+    let stopped = run(&root, &folder.path().join("stopped"), seeded());
+    let stop = Stop::new();
+    let mut observer =
+        StopAfter { iteration: 4, in_validation: false, stop: stop.clone(), seen: 0 };
+    train::<Ssp>(&stopped, Start::Fresh, &mut observer, &stop).expect("a run");
+    finish(&stopped, Start::Resume);
+    assert_same(&straight, &stopped, "seeded episodes");
+
+    let official = run(&root, &folder.path().join("official"), recipe());
+    finish(&official, Start::Fresh);
+    let weights = |run: &TrainingRun| fs::read(run.folder.join(files::BEST)).expect("weights");
+    assert!(weights(&official) != weights(&straight), "other episodes, other weights");
 }
