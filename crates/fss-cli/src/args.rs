@@ -38,8 +38,14 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]
-    #[arg(long, global = true, default_value = "cpu", value_name = "DEVICE")]
+    /// Where to compute, as [`fss_core::parse_device`] reads it.
+    #[arg(
+        long,
+        global = true,
+        default_value = "cpu",
+        value_name = "DEVICE",
+        help = "Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]"
+    )]
     pub device: String,
     /// How many CPU threads to use [default: all cores]
     #[arg(long, global = true, value_name = "N")]
