@@ -4,6 +4,7 @@ mod inputs;
 
 use std::hint::black_box;
 
+use burn::tensor::{Int, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
 use fss_core::Device;
 use fss_core::kernels::{
@@ -20,7 +21,6 @@ const IMAGE: usize = 473;
 fn matching(c: &mut Criterion) {
     let device = Device::flex();
     let features = || tensor::<4>("features", [1, CHANNELS, SIDE, SIDE], &device);
-    let logits = || tensor::<4>("logits", [1, 2, SIDE, SIDE], &device) * 4.0;
     let mask = || object_mask([IMAGE, IMAGE], &device).float().unsqueeze_dim::<4>(1);
     let mut group = c.benchmark_group("kernels");
     group.sample_size(10);
@@ -42,7 +42,10 @@ fn matching(c: &mut Criterion) {
     group.bench_function("cosine_map_dense", |b| {
         b.iter(|| black_box(cosine_map_dense(x.clone(), map.clone()).into_data()))
     });
-    let scores = logits();
+    // The left half is sure background, the right half sure foreground, as in the PyTorch peer.
+    let left = Tensor::<1, Int>::arange(0..SIDE as i64, &device).lower_elem(SIDE as i64 / 2);
+    let left = (left.float() * 8.0 - 4.0).reshape([1, 1, 1, SIDE]);
+    let scores = Tensor::cat(vec![left.clone(), -left], 1).expand([1, 2, SIDE, SIDE]);
     group.bench_function("self_support", |b| {
         b.iter(|| {
             let own = self_support(x.clone(), scores.clone(), &Default::default());

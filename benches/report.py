@@ -105,7 +105,7 @@ def main():
             lines.append(f"| {name} | {show(rows[name])} | | |")
     if peers:
         theirs = peers[()]["peak_mib"]
-        lines += ["", f"Peak memory of a 1-shot episode: ours {ours_peak:.0f} MiB, PyTorch {theirs:.0f} MiB, ratio {ours_peak / theirs:.2f}."]
+        lines += ["", f"Peak memory of a 1-shot episode: ours {ours_peak:.0f} MiB, PyTorch {theirs:.0f} MiB, ratio {ours_peak / theirs:.2f} (whole processes, libraries included)."]
     lines += ["", "## All rows", "", "| bench | median |", "|---|---|"]
     lines += [f"| {name} | {show(seconds)} |" for name, seconds in rows.items()]
     (ROOT / "benches" / "README.md").write_text("\n".join(lines) + "\n")
