@@ -90,7 +90,8 @@ fn run(args: &Args) -> Result<()> {
         loader: Default::default(),
         reuse: Default::default(),
     };
-    if !args.resume && training.folder.exists() {
+    // The demonstration starts afresh each time; a run of hours is never thrown away.
+    if args.data_root.is_none() && !args.resume && training.folder.exists() {
         std::fs::remove_dir_all(&training.folder)?;
     }
 
