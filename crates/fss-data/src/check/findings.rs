@@ -163,7 +163,7 @@ fn of_folds(report: &DatasetReport, all: &mut Vec<Finding>) {
                 |n| {
                     let classes =
                         if n == 1 { "1 class lacks" } else { &format!("{n} classes lack") };
-                    format!("{classes} images for {}-shot episodes in {place}", count.shot)
+                    format!("{classes} images for {} supports in {place}", count.shot)
                 },
                 "add images, draw with fewer shots, or lower the smallest object size (min-pixels)",
             );
