@@ -73,7 +73,7 @@ fn episodes_of_the_folds() {
     assert_eq!(novel.episodes[0].short_classes, [(2, 1)]);
     // Two supports. Class 1 only: 3 queries, one pair each.
     assert_eq!((novel.episodes[1].queries, novel.episodes[1].episodes), (3, 3));
-    assert!(has(&report, &["lack images", "2 supports", "fold 0 of val", "2 bicycle: 1"]));
+    assert!(has(&report, &["1 class lacks images", "2 supports", "fold 0 of val", "2 bicycle: 1"]));
 
     let base = fold(&report, 0, Split::Train);
     assert_eq!(base.classes.len(), 15);
