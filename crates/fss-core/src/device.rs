@@ -65,7 +65,7 @@ fn cuda(_: Option<usize>) -> Result<Device, Error> {
     Err(missing("cuda", "cuda"))
 }
 
-#[cfg(feature = "wgpu")]
+#[cfg(any(feature = "wgpu", feature = "vulkan"))]
 fn device_kind(index: Option<usize>) -> burn::tensor::DeviceKind {
     index.map_or(burn::tensor::DeviceKind::DefaultDevice, burn::tensor::DeviceKind::DiscreteGpu)
 }
