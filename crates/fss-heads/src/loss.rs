@@ -18,12 +18,17 @@ use crate::IGNORE_INDEX;
 /// # Panics
 /// If the shapes do not fit.
 pub fn cross_entropy(logits: Tensor<4>, target: Tensor<3, Int>) -> Tensor<1> {
-    let valid = valid_pixels(&target);
-    if count(&valid) == 0 {
-        return not_a_number(&logits);
+    let device = logits.device();
+    valid_cross_entropy(logits, target).unwrap_or_else(|| Tensor::full([1], f32::NAN, &device))
+}
+
+/// [`cross_entropy`], or `None` without any pixel that counts.
+pub(crate) fn valid_cross_entropy(logits: Tensor<4>, target: Tensor<3, Int>) -> Option<Tensor<1>> {
+    let valid = valid_pixels(&target).sum();
+    if valid.clone().into_scalar::<f32>() == 0.0 {
+        return None;
     }
-    let count = valid.clone().sum();
-    cross_entropy_map(logits, target).sum() / count
+    Some(cross_entropy_map(logits, target).sum() / valid)
 }
 
 /// [`cross_entropy`] in which every pixel weighs as much as its class: the weighted sum divided by
@@ -40,8 +45,8 @@ pub fn weighted_cross_entropy(
     weights: Tensor<1>,
 ) -> Tensor<1> {
     let valid = valid_pixels(&target);
-    if count(&valid) == 0 {
-        return not_a_number(&logits);
+    if valid.clone().sum().into_scalar::<f32>() == 0.0 {
+        return Tensor::full([1], f32::NAN, &logits.device());
     }
     let [batch, height, width] = target.dims();
     let labels = target.clone().mask_fill(ignored(&target), 0).reshape([batch * height * width]);
@@ -71,23 +76,10 @@ pub fn cross_entropy_map(logits: Tensor<4>, target: Tensor<3, Int>) -> Tensor<3>
     log_softmax(logits, 1).gather(1, labels).squeeze_dim::<3>(1).neg().mask_fill(ignored, 0.0)
 }
 
-/// How many pixels of a target `[B, H, W]` count.
-pub fn valid_count(target: &Tensor<3, Int>) -> usize {
-    count(&valid_pixels(target))
-}
-
 fn ignored(target: &Tensor<3, Int>) -> Tensor<3, burn::tensor::Bool> {
     target.clone().equal_elem(IGNORE_INDEX)
 }
 
 fn valid_pixels(target: &Tensor<3, Int>) -> Tensor<3> {
     ignored(target).bool_not().float()
-}
-
-fn count(valid: &Tensor<3>) -> usize {
-    valid.clone().sum().into_scalar::<f32>() as usize
-}
-
-fn not_a_number(logits: &Tensor<4>) -> Tensor<1> {
-    Tensor::full([1], f32::NAN, &logits.device())
 }

@@ -5,7 +5,7 @@ use fss_kernels::{Corners, resize_bilinear};
 
 use super::chain::similarity;
 use super::{Refine, Ssp, SspSupport};
-use crate::loss::{cross_entropy, valid_count};
+use crate::loss::valid_cross_entropy;
 use crate::{
     EpisodeBatch, Features, FewShotModel, HeadError, LossTerm, Losses, Shot, TrainableModel,
 };
@@ -99,11 +99,14 @@ impl TrainingOutputs {
         let mut total = Tensor::zeros([1], &self.first.device());
         let mut terms = Vec::new();
         let mut add = |name, weight, logits: Tensor<4>, target: &Tensor<3, Int>| {
-            let value = cross_entropy(logits, target.clone());
             // A term without any pixel that counts is NaN; it has no gradient and is only logged.
-            if valid_count(target) > 0 {
-                total = total.clone() + value.clone() * weight;
-            }
+            let value = match valid_cross_entropy(logits, target.clone()) {
+                Some(value) => {
+                    total = total.clone() + value.clone() * weight;
+                    value
+                }
+                None => total.full_like(f32::NAN).detach(),
+            };
             terms.push(LossTerm { name, weight, value });
         };
         if let Some(refined) = self.refined {
