@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::progress::Screen;
 
 /// Which part of a data set episodes are drawn from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Part {
     /// The list of images.
     pub split: Split,

@@ -147,7 +147,7 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
     let stop = interrupt::install("ending after the current episode")?;
     let (model, _) = load_ssp(&args.model.config(), &args.model.weights, &device)?;
     let model = model.fold();
-    warn_of_other_fold(&args.model.weights, part.fold);
+    warn_of_other_fold(&args.model.weights, &part.fold);
     let data = episodes::open(&args.dataset.data_root, part, screen)?;
 
     let mut observer: Box<dyn EvaluationObserver> = match global.verbosity() {
@@ -180,7 +180,7 @@ fn check_place(json: &Path) -> Result<(), Failure> {
 }
 
 /// Weights that were trained on another fold have seen the classes that are novel here.
-fn warn_of_other_fold(file: &Path, fold: Fold) {
+fn warn_of_other_fold(file: &Path, fold: &Fold) {
     // Whatever is wrong with the file shows when it is loaded.
     let metadata = inspect_weights(file).map(|summary| summary.metadata).unwrap_or_default();
     if let Some(trained) = metadata.get("fss.fold")

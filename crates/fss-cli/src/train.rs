@@ -141,7 +141,7 @@ fn watched(
 fn open(root: &Path, recipe: &Recipe, screen: &Screen) -> Result<[EpisodeData; 2], Failure> {
     let settings = &recipe.data;
     let fold: Fold = settings.fold()?;
-    let part = |split, subset| Part { split, fold, subset, min_pixels: settings.min_pixels };
+    let part = |split, subset| Part { split, fold: fold.clone(), subset, min_pixels: settings.min_pixels };
     Ok([
         episodes::open(root, part(settings.train_split, Subset::Base), screen)?,
         episodes::open(root, part(settings.val_split, Subset::Novel), screen)?,

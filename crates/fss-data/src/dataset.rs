@@ -1,14 +1,19 @@
 //! A list of images with label masks: the form that every benchmark takes here.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use image::RgbImage;
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, io};
+use crate::episode::ImageLabels;
+use crate::index::MaskStats;
+use crate::transform::binary_mask;
+use crate::{ClassId, DataError, IGNORE_INDEX, io};
 
 /// Which of a benchmark's lists of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,17 +23,22 @@ pub enum Split {
     Train,
     /// The images that models are evaluated on (with the novel classes).
     Val,
+    /// A list of its own for the final evaluation, where the benchmark has one (FSS-1000).
+    Test,
 }
 
 impl Split {
-    /// Both splits.
-    pub const ALL: [Self; 2] = [Self::Train, Self::Val];
+    /// All splits.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+    /// The splits of PASCAL-5i and COCO-20i, which are tested on the validation images.
+    pub const TRAIN_VAL: [Self; 2] = [Self::Train, Self::Val];
 
-    /// `train` or `val`, as list files are named.
+    /// `train`, `val` or `test`, as list files are named.
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
             Self::Val => "val",
+            Self::Test => "test",
         }
     }
 }
@@ -45,7 +55,7 @@ impl FromStr for Split {
     fn from_str(name: &str) -> Result<Self, DataError> {
         Self::ALL.into_iter().find(|split| split.name() == name).ok_or_else(|| DataError::Setting {
             what: format!("unknown split {name:?}"),
-            remedy: "use train or val".into(),
+            remedy: "use train, val or test".into(),
         })
     }
 }
@@ -69,6 +79,55 @@ pub enum Files {
     Listed(Vec<(PathBuf, PathBuf)>),
 }
 
+/// What the masks of a [`SegmentationDataset`] say.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Masks {
+    /// The pixel values are labels: 0 background, 1..n classes, 255 ignored.
+    #[default]
+    Labels,
+    /// Each file shows one class: pixels of at least `threshold` (of a grey or colour picture, its
+    /// 8-bit luma) are foreground, all others background. Nothing is ignored.
+    Binary {
+        /// The lowest grey value of the foreground: 128 in FSS-1000.
+        threshold: u8,
+        /// The class of each image, in the order of the ids.
+        classes: Vec<ClassId>,
+    },
+    /// Label masks that are drawn when they are asked for, from polygons and the like. The mask path
+    /// of an image is the annotation file.
+    Drawn(Arc<dyn DrawMask>),
+}
+
+impl PartialEq for Masks {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Labels, Self::Labels) => true,
+            (
+                Self::Binary { threshold, classes },
+                Self::Binary { threshold: other_threshold, classes: other_classes },
+            ) => threshold == other_threshold && classes == other_classes,
+            (Self::Drawn(one), Self::Drawn(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Masks {}
+
+/// Draws the label masks of a dataset from its annotations.
+pub trait DrawMask: fmt::Debug + Send + Sync {
+    /// The label mask `[H, W]` of image `position`: 0 background, 1..n classes, 255 ignored.
+    ///
+    /// # Errors
+    /// [`DataError`] naming file and entry if the annotation cannot be drawn.
+    fn draw(&self, position: usize) -> Result<Array2<u8>, DataError>;
+
+    /// What tells the mask of image `position` from others of the same annotation file, say the
+    /// image's id; empty where every image has a file of its own.
+    fn entry(&self, position: usize) -> String;
+}
+
 /// One image with its label mask.
 #[derive(Debug, Clone)]
 pub struct Sample {
@@ -76,7 +135,8 @@ pub struct Sample {
     pub id: String,
     /// The image `[H, W, 3]`, 8-bit RGB at its own size.
     pub image: RgbImage,
-    /// The labels `[H, W]`: 0 background, 1..n classes, 255 ignore.
+    /// The labels `[H, W]`: 0 background, 1..n classes, 255 ignore. Of a dataset of binary masks, 1
+    /// is the class of the image.
     pub mask: Array2<u8>,
 }
 
@@ -96,6 +156,8 @@ pub struct SegmentationDataset {
     pub ids: Vec<String>,
     /// Where images and masks lie.
     pub files: Files,
+    /// What the masks say.
+    pub masks: Masks,
 }
 
 impl SegmentationDataset {
@@ -114,13 +176,49 @@ impl SegmentationDataset {
         self.class_names.len()
     }
 
-    /// The name of label `class`: a class name, `background`, `ignore`, or `unknown`.
-    pub fn class_name(&self, class: u8) -> &str {
-        match class {
-            0 => "background",
-            crate::IGNORE_INDEX => "ignore",
-            _ => self.class_names.get(usize::from(class) - 1).map_or("unknown", String::as_str),
+    /// The name of a class; `background` for 0, `unknown` for a number above n.
+    pub fn class_name(&self, class: ClassId) -> &str {
+        match usize::from(class).checked_sub(1) {
+            None => "background",
+            Some(place) => self.class_names.get(place).map_or("unknown", String::as_str),
         }
+    }
+
+    /// The value that pixels of `class` have in mask `position`; none if it cannot show the class.
+    ///
+    /// # Panics
+    /// When `position` is not below [`len`](Self::len).
+    pub fn mask_label(&self, position: usize, class: ClassId) -> Option<u8> {
+        match &self.masks {
+            Masks::Binary { classes, .. } => (classes[position] == class).then_some(1),
+            Masks::Labels | Masks::Drawn(_) => {
+                u8::try_from(class).ok().filter(|&label| label != 0 && label != IGNORE_INDEX)
+            }
+        }
+    }
+
+    /// The mask of one class: of a mask `position` of this dataset, whatever was cut out or resized,
+    /// 1 where it shows `class`, 255 where it is ignored, else 0.
+    ///
+    /// # Panics
+    /// When `position` is not below [`len`](Self::len).
+    pub fn class_mask(&self, position: usize, mask: &Array2<u8>, class: ClassId) -> Array2<u8> {
+        match self.mask_label(position, class) {
+            Some(label) => binary_mask(mask, label),
+            None => mask.mapv(|value| if value == IGNORE_INDEX { value } else { 0 }),
+        }
+    }
+
+    /// How many pixels of mask `position` show each class, from the counts of its values; the
+    /// background as class 0 included.
+    fn class_pixels(&self, position: usize, mask: &MaskStats) -> BTreeMap<ClassId, u64> {
+        let class_of = |label: u8| match (&self.masks, label) {
+            (_, 0) => Some(0),
+            (Masks::Binary { classes, .. }, _) => Some(classes[position]),
+            (_, IGNORE_INDEX) => None,
+            _ => Some(ClassId::from(label)),
+        };
+        mask.counts().iter().filter_map(|&(label, n)| Some((class_of(label)?, n))).collect()
     }
 
     /// The position of an id.
@@ -181,6 +279,17 @@ impl SegmentationDataset {
         Ok(Sample { id: self.ids[position].clone(), image, mask })
     }
 
+    /// Reads image and mask `position`; the mask is 1 where it shows `class`, 255 where it is
+    /// ignored, else 0.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_class(&self, position: usize, class: ClassId) -> Result<Sample, DataError> {
+        let sample = self.load(position)?;
+        let mask = self.class_mask(position, &sample.mask, class);
+        Ok(Sample { mask, ..sample })
+    }
+
     /// Reads image `position` alone.
     ///
     /// # Errors
@@ -198,7 +307,32 @@ impl SegmentationDataset {
     pub fn load_mask(&self, position: usize) -> Result<Array2<u8>, DataError> {
         self.check_position(position)?;
         let path = self.mask_path(position);
-        io::read_mask(&path).map_err(|error| self.explain_missing(position, error))
+        match &self.masks {
+            Masks::Labels => io::read_mask(&path),
+            Masks::Binary { threshold, .. } => io::read_binary_mask(&path, *threshold),
+            Masks::Drawn(drawing) => drawing.draw(position),
+        }
+        .map_err(|error| self.explain_missing(position, error))
+    }
+
+    /// What tells mask `position` from others in the same file.
+    pub(crate) fn mask_entry(&self, position: usize) -> String {
+        match &self.masks {
+            Masks::Labels => String::new(),
+            // One file counts differently under another threshold.
+            Masks::Binary { threshold, .. } => format!("from {threshold}"),
+            Masks::Drawn(drawing) => drawing.entry(position),
+        }
+    }
+
+    /// What mask `position` shows, from the counts of its values.
+    pub(crate) fn image_labels(&self, position: usize, mask: &MaskStats) -> ImageLabels {
+        ImageLabels {
+            id: self.ids[position].clone(),
+            width: mask.width,
+            height: mask.height,
+            pixels: self.class_pixels(position, mask),
+        }
     }
 
     fn check_position(&self, position: usize) -> Result<(), DataError> {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, IGNORE_INDEX};
+use crate::{ClassId, DataError};
 
 /// The published limit below which an object is too small to support: 2·32·32 pixels.
 pub const MIN_OBJECT_PIXELS: u64 = 2048;
@@ -22,8 +22,8 @@ pub struct ImageLabels {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Label value to number of pixels; background and ignored pixels may be listed or not.
-    pub pixels: BTreeMap<u8, u64>,
+    /// Class to number of pixels; the background may be listed or not.
+    pub pixels: BTreeMap<ClassId, u64>,
 }
 
 /// Where a training crop starts and whether it is mirrored; see
@@ -44,7 +44,7 @@ pub struct Episode {
     /// The place of the episode in its stream, from 0.
     pub index: usize,
     /// The label of the class to segment.
-    pub class: u8,
+    pub class: ClassId,
     /// The image to segment.
     pub query: usize,
     /// The support images, in the order in which they were drawn.
@@ -63,10 +63,10 @@ pub struct Episode {
 #[derive(Debug, Clone)]
 pub struct EpisodeSource {
     images: Vec<ImageLabels>,
-    classes: Vec<u8>,
+    classes: Vec<ClassId>,
     min_pixels: u64,
     queries: Vec<usize>,
-    members: BTreeMap<u8, Members>,
+    members: BTreeMap<ClassId, Members>,
     fingerprint: u64,
 }
 
@@ -90,7 +90,7 @@ impl EpisodeSource {
     /// is kept.
     pub fn new(
         images: Vec<ImageLabels>,
-        classes: &[u8],
+        classes: &[ClassId],
         min_pixels: u64,
     ) -> Result<Self, DataError> {
         let classes = checked_classes(classes)?;
@@ -114,7 +114,7 @@ impl EpisodeSource {
                     .into(),
             });
         }
-        let mut members: BTreeMap<u8, Members> =
+        let mut members: BTreeMap<ClassId, Members> =
             classes.iter().map(|&class| (class, Members::default())).collect();
         for &i in &queries {
             for (class, &pixels) in &images[i].pixels {
@@ -137,7 +137,7 @@ impl EpisodeSource {
     }
 
     /// The labels of the classes, ascending.
-    pub fn classes(&self) -> &[u8] {
+    pub fn classes(&self) -> &[ClassId] {
         &self.classes
     }
 
@@ -152,34 +152,34 @@ impl EpisodeSource {
     }
 
     /// The kept images that show `class`, in the order of the listing; none for other classes.
-    pub fn images_of(&self, class: u8) -> &[usize] {
+    pub fn images_of(&self, class: ClassId) -> &[usize] {
         self.members.get(&class).map_or(&[], |members| &members.listed)
     }
 
     /// The same images as [`images_of`](Self::images_of), ordered by id as strings.
-    pub fn candidates(&self, class: u8) -> &[usize] {
+    pub fn candidates(&self, class: ClassId) -> &[usize] {
         self.members.get(&class).map_or(&[], |members| &members.by_id)
     }
 
     /// The classes of the source that an image shows, with any number of pixels, ascending.
-    pub fn classes_in(&self, image: usize) -> Vec<u8> {
+    pub fn classes_in(&self, image: usize) -> Vec<ClassId> {
         self.classes.iter().copied().filter(|&class| self.pixels(image, class) > 0).collect()
     }
 
     /// How many pixels of an image show a class.
-    pub fn pixels(&self, image: usize, class: u8) -> u64 {
+    pub fn pixels(&self, image: usize, class: ClassId) -> u64 {
         self.images[image].pixels.get(&class).copied().unwrap_or(0)
     }
 
     /// Whether an image shows enough of a class to support it.
-    pub fn is_eligible(&self, image: usize, class: u8) -> bool {
+    pub fn is_eligible(&self, image: usize, class: ClassId) -> bool {
         let pixels = self.pixels(image, class);
         pixels > 0 && pixels >= self.min_pixels
     }
 
     /// Classes that are shown, but cannot be supported by `shot` images in every episode, each
     /// with the number of images that are large enough. The query itself never supports.
-    pub fn shortages(&self, shot: usize) -> Vec<(u8, usize)> {
+    pub fn shortages(&self, shot: usize) -> Vec<(ClassId, usize)> {
         self.members
             .iter()
             .filter(|(_, members)| !members.listed.is_empty())
@@ -200,7 +200,7 @@ impl EpisodeSource {
     }
 }
 
-fn checked_classes(classes: &[u8]) -> Result<Vec<u8>, DataError> {
+fn checked_classes(classes: &[ClassId]) -> Result<Vec<ClassId>, DataError> {
     let refuse =
         |what: String, remedy: &str| Err(DataError::Setting { what, remedy: remedy.to_owned() });
     if classes.is_empty() {
@@ -211,10 +211,10 @@ fn checked_classes(classes: &[u8]) -> Result<Vec<u8>, DataError> {
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         return refuse(format!("class {} is given twice", pair[0]), "name every class once");
     }
-    if let Some(&class) = sorted.iter().find(|&&class| class == 0 || class == IGNORE_INDEX) {
+    if let Some(&class) = sorted.iter().find(|&&class| class == 0) {
         return refuse(
             format!("label {class} is not a class"),
-            "classes have the labels 1 to 254: 0 is background, 255 ignored",
+            "classes are numbered from 1: 0 is the background",
         );
     }
     Ok(sorted)
@@ -234,7 +234,7 @@ fn check_ids(images: &[ImageLabels]) -> Result<(), DataError> {
 }
 
 /// FNV-1a over everything that a draw can depend on.
-fn fingerprint(images: &[ImageLabels], classes: &[u8], min_pixels: u64) -> u64 {
+fn fingerprint(images: &[ImageLabels], classes: &[ClassId], min_pixels: u64) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut add = |bytes: &[u8]| {
         for &byte in bytes {
@@ -242,7 +242,9 @@ fn fingerprint(images: &[ImageLabels], classes: &[u8], min_pixels: u64) -> u64 {
         }
     };
     add(&min_pixels.to_le_bytes());
-    add(classes);
+    for class in classes {
+        add(&class.to_le_bytes());
+    }
     for image in images {
         add(&(image.id.len() as u64).to_le_bytes());
         add(image.id.as_bytes());
@@ -260,7 +262,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A listing in which image `i` shows the given `(label, pixels)`.
-    pub(crate) fn listing(contents: &[&[(u8, u64)]]) -> Vec<ImageLabels> {
+    pub(crate) fn listing(contents: &[&[(ClassId, u64)]]) -> Vec<ImageLabels> {
         contents
             .iter()
             .enumerate()
@@ -287,7 +289,7 @@ pub(crate) mod tests {
 
     #[test]
     fn candidates_are_ordered_as_strings() {
-        let contents = vec![&[(1u8, 10u64)][..]; 12];
+        let contents = vec![&[(1u16, 10u64)][..]; 12];
         let source = EpisodeSource::new(listing(&contents), &[1], 1).unwrap();
         assert_eq!(source.candidates(1)[..4], [0, 1, 10, 11]);
         assert_eq!(source.images_of(1), (0..12).collect::<Vec<_>>());
@@ -310,14 +312,13 @@ pub(crate) mod tests {
 
     #[test]
     fn bad_listings_are_refused_with_a_reason() {
-        let message = |images: Vec<ImageLabels>, classes: &[u8]| {
+        let message = |images: Vec<ImageLabels>, classes: &[ClassId]| {
             EpisodeSource::new(images, classes, 10).unwrap_err().to_string()
         };
         let good = || listing(&[&[(1, 10)], &[(1, 10)]]);
         assert!(message(good(), &[]).contains("no class"));
         assert!(message(good(), &[1, 1]).contains("class 1 is given twice"));
         assert!(message(good(), &[0]).contains("label 0 is not a class"));
-        assert!(message(good(), &[255]).contains("label 255"));
         assert!(message(good(), &[7]).contains("none of the 2 images"));
         assert!(message(vec![], &[7]).contains("none of the 0 images"));
         let mut twice = good();

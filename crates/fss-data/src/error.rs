@@ -48,7 +48,7 @@ pub enum DataError {
     #[error("cannot draw an episode of class {class} with {shot} support(s): {problem}; {remedy}")]
     Episode {
         /// The class label.
-        class: u8,
+        class: crate::ClassId,
         /// How many supports were asked for.
         shot: usize,
         /// What is wrong.

@@ -1,10 +1,10 @@
 //! Cross-validation folds: which classes are novel (held out of training) and which are base.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DataError, IGNORE_INDEX};
+use crate::{ClassId, DataError, IGNORE_INDEX};
 
 /// How many folds the classes of a data set are cut into.
 pub const FOLDS: usize = 4;
@@ -21,6 +21,9 @@ pub enum FoldScheme {
     Contiguous,
     /// Fold f holds the labels `f + 1, f + 5, f + 9, ..`: COCO-20i in the HSNet protocol.
     Interleaved,
+    /// The novel classes are listed one by one: FSS-1000, where whole categories are held out, and
+    /// data sets of one's own. There is one fold, number 0.
+    Listed,
 }
 
 impl fmt::Display for FoldScheme {
@@ -28,6 +31,7 @@ impl fmt::Display for FoldScheme {
         f.write_str(match self {
             Self::Contiguous => "contiguous",
             Self::Interleaved => "interleaved",
+            Self::Listed => "listed",
         })
     }
 }
@@ -39,9 +43,10 @@ impl FromStr for FoldScheme {
         match text {
             "contiguous" => Ok(Self::Contiguous),
             "interleaved" => Ok(Self::Interleaved),
+            "listed" => Ok(Self::Listed),
             _ => Err(DataError::Setting {
                 what: format!("there is no fold scheme {text:?}"),
-                remedy: "use contiguous or interleaved".into(),
+                remedy: "use contiguous, interleaved or listed".into(),
             }),
         }
     }
@@ -57,13 +62,15 @@ pub enum Subset {
     Novel,
 }
 
-/// One fold of a data set whose classes have the labels `1..=classes`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// One fold of a data set whose classes have the numbers `1..=classes`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "RawFold", into = "RawFold")]
 pub struct Fold {
     index: usize,
     classes: usize,
     scheme: FoldScheme,
+    /// Only with [`FoldScheme::Listed`]; ascending.
+    listed: Arc<[ClassId]>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,19 +78,25 @@ struct RawFold {
     index: usize,
     classes: usize,
     scheme: FoldScheme,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    novel: Vec<ClassId>,
 }
 
 impl TryFrom<RawFold> for Fold {
     type Error = DataError;
 
     fn try_from(raw: RawFold) -> Result<Self, DataError> {
-        Self::new(raw.index, raw.classes, raw.scheme)
+        match raw.scheme {
+            FoldScheme::Listed => Self::listed(raw.classes, raw.novel),
+            scheme => Self::new(raw.index, raw.classes, scheme),
+        }
     }
 }
 
 impl From<Fold> for RawFold {
     fn from(fold: Fold) -> Self {
-        Self { index: fold.index, classes: fold.classes, scheme: fold.scheme }
+        let Fold { index, classes, scheme, listed } = fold;
+        Self { index, classes, scheme, novel: listed.to_vec() }
     }
 }
 
@@ -91,8 +104,8 @@ impl Fold {
     /// Fold `index` (`0..4`) of `classes` classes.
     ///
     /// # Errors
-    /// If the index is above 3, or if the number of classes is 0, no multiple of 4 or above 254
-    /// (label 255 is the ignored one).
+    /// If the index is above 3, if the number of classes is 0, no multiple of 4 or above 254 (label
+    /// 255 is the ignored one), or if the scheme is [`FoldScheme::Listed`], which takes a list.
     pub fn new(index: usize, classes: usize, scheme: FoldScheme) -> Result<Self, DataError> {
         if index >= FOLDS {
             return Err(DataError::Setting {
@@ -108,7 +121,53 @@ impl Fold {
                 ),
             });
         }
-        Ok(Self { index, classes, scheme })
+        if scheme == FoldScheme::Listed {
+            return Err(DataError::Setting {
+                what: "a fold of listed classes without a list".into(),
+                remedy: "name the novel classes, or use contiguous or interleaved".into(),
+            });
+        }
+        Ok(Self { index, classes, scheme, listed: Arc::new([]) })
+    }
+
+    /// The only fold of `classes` classes, of which these are novel and all others base classes.
+    ///
+    /// # Errors
+    /// If there is no class or more than 65,535, or a novel one is 0, above `classes` or given twice.
+    pub fn listed(
+        classes: usize,
+        novel: impl IntoIterator<Item = ClassId>,
+    ) -> Result<Self, DataError> {
+        let refuse = |what: String| {
+            let remedy = format!("give different class numbers from 1 to {classes}");
+            Err(DataError::Setting { what, remedy })
+        };
+        if classes == 0 || classes > usize::from(ClassId::MAX) {
+            return Err(DataError::Setting {
+                what: format!("a data set of {classes} classes"),
+                remedy: format!("give 1 to {} classes", ClassId::MAX),
+            });
+        }
+        let mut listed: Vec<ClassId> = novel.into_iter().collect();
+        listed.sort_unstable();
+        if let Some(pair) = listed.windows(2).find(|pair| pair[0] == pair[1]) {
+            return refuse(format!("novel class {} is given twice", pair[0]));
+        }
+        if let Some(class) = listed.iter().find(|c| !(1..=classes).contains(&usize::from(**c))) {
+            return refuse(format!("novel class {class} does not exist"));
+        }
+        Ok(Self { index: 0, classes, scheme: FoldScheme::Listed, listed: listed.into() })
+    }
+
+    /// The classes of FSS-1000: 520 for training (1 to 520), 240 for validation (521 to 760) and
+    /// 240 for testing (761 to 1000); the last two are novel.
+    pub fn fss1000() -> Self {
+        Self {
+            index: 0,
+            classes: 1000,
+            scheme: FoldScheme::Listed,
+            listed: (521..=1000).collect(),
+        }
     }
 
     /// Fold `index` of PASCAL-5i: 20 classes, contiguous.
@@ -135,40 +194,43 @@ impl Fold {
     }
 
     /// Whether the label belongs to a novel class.
-    pub fn is_novel(&self, label: u8) -> bool {
-        let label = usize::from(label);
-        (1..=self.classes).contains(&label) && self.fold_of(label) == self.index
+    pub fn is_novel(&self, class: ClassId) -> bool {
+        let number = usize::from(class);
+        (1..=self.classes).contains(&number)
+            && match self.scheme {
+                FoldScheme::Contiguous => (number - 1) / (self.classes / FOLDS) == self.index,
+                FoldScheme::Interleaved => (number - 1) % FOLDS == self.index,
+                FoldScheme::Listed => self.listed.binary_search(&class).is_ok(),
+            }
     }
 
     /// The labels of the novel classes, ascending.
-    pub fn novel_classes(&self) -> Vec<u8> {
+    pub fn novel_classes(&self) -> Vec<ClassId> {
         self.labels(Subset::Novel)
     }
 
     /// The labels of the base classes, ascending.
-    pub fn base_classes(&self) -> Vec<u8> {
+    pub fn base_classes(&self) -> Vec<ClassId> {
         self.labels(Subset::Base)
     }
 
     /// The labels of one side of the fold, ascending.
-    pub fn labels(&self, subset: Subset) -> Vec<u8> {
-        // `classes` is below 255, so every label fits.
-        (1..=self.classes as u8)
-            .filter(|&label| self.is_novel(label) == (subset == Subset::Novel))
+    pub fn labels(&self, subset: Subset) -> Vec<ClassId> {
+        // Every constructor checks that the number of classes fits.
+        (1..=self.classes as ClassId)
+            .filter(|&class| self.is_novel(class) == (subset == Subset::Novel))
             .collect()
-    }
-
-    fn fold_of(&self, label: usize) -> usize {
-        match self.scheme {
-            FoldScheme::Contiguous => (label - 1) / (self.classes / FOLDS),
-            FoldScheme::Interleaved => (label - 1) % FOLDS,
-        }
     }
 }
 
 impl fmt::Display for Fold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "fold {} of {} classes ({})", self.index, self.classes, self.scheme)
+        match self.scheme {
+            FoldScheme::Listed => {
+                write!(f, "{} novel of {} classes", self.listed.len(), self.classes)
+            }
+            scheme => write!(f, "fold {} of {} classes ({scheme})", self.index, self.classes),
+        }
     }
 }
 
@@ -187,20 +249,20 @@ mod tests {
     #[test]
     fn both_schemes_of_coco() {
         let contiguous = Fold::new(1, 80, FoldScheme::Contiguous).unwrap();
-        assert_eq!(contiguous.novel_classes(), (21..=40).collect::<Vec<u8>>());
+        assert_eq!(contiguous.novel_classes(), (21..=40).collect::<Vec<ClassId>>());
         let interleaved = Fold::new(1, 80, FoldScheme::Interleaved).unwrap();
-        assert_eq!(interleaved.novel_classes(), (0..20).map(|i| 4 * i + 2).collect::<Vec<u8>>());
+        assert_eq!(interleaved.novel_classes(), (0..20).map(|i| 4 * i + 2).collect::<Vec<ClassId>>());
     }
 
     #[test]
     fn every_class_is_novel_in_exactly_one_fold() {
         for scheme in [FoldScheme::Contiguous, FoldScheme::Interleaved] {
             for classes in [4, 20, 80, 252] {
-                let mut novel: Vec<u8> = (0..FOLDS)
+                let mut novel: Vec<ClassId> = (0..FOLDS)
                     .flat_map(|index| Fold::new(index, classes, scheme).unwrap().novel_classes())
                     .collect();
                 novel.sort_unstable();
-                assert_eq!(novel, (1..=classes as u8).collect::<Vec<u8>>());
+                assert_eq!(novel, (1..=classes as ClassId).collect::<Vec<ClassId>>());
             }
         }
     }
@@ -216,8 +278,22 @@ mod tests {
     }
 
     #[test]
+    fn listed_classes_are_novel_and_survive_json() {
+        let fold = Fold::listed(5, [4, 2]).unwrap();
+        assert_eq!((fold.novel_classes(), fold.base_classes()), (vec![2, 4], vec![1, 3, 5]));
+        let text = serde_json::to_string(&fold).unwrap();
+        assert_eq!(serde_json::from_str::<Fold>(&text).unwrap(), fold);
+        assert_eq!(fold.to_string(), "2 novel of 5 classes");
+        for novel in [vec![0], vec![6], vec![3, 3]] {
+            assert!(Fold::listed(5, novel).is_err());
+        }
+        assert_eq!(Fold::fss1000().base_classes().len(), 520);
+        assert!(Fold::new(0, 20, FoldScheme::Listed).is_err());
+    }
+
+    #[test]
     fn schemes_have_names() {
-        for scheme in [FoldScheme::Contiguous, FoldScheme::Interleaved] {
+        for scheme in [FoldScheme::Contiguous, FoldScheme::Interleaved, FoldScheme::Listed] {
             assert_eq!(scheme.to_string().parse::<FoldScheme>().unwrap(), scheme);
         }
         assert!("diagonal".parse::<FoldScheme>().is_err());

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 pub use cache::CACHE_FILE;
 pub use stats::MaskStats;
 
-use crate::{DataError, SegmentationDataset, episode::ImageLabels, io};
+use crate::{DataError, Masks, SegmentationDataset, episode::ImageLabels};
 use cache::{Cache, Stamp};
 
 /// Where the counts are kept between runs.
@@ -117,13 +117,10 @@ impl MaskIndex {
     /// When the dataset is not the one that was indexed, that is, of another length.
     pub fn listing(&self, dataset: &SegmentationDataset) -> Vec<ImageLabels> {
         assert_eq!(self.len(), dataset.len(), "the index of another dataset");
-        std::iter::zip(&dataset.ids, &self.masks)
-            .map(|(id, mask)| ImageLabels {
-                id: id.clone(),
-                width: mask.width,
-                height: mask.height,
-                pixels: mask.counts().iter().copied().collect(),
-            })
+        self.masks
+            .iter()
+            .enumerate()
+            .map(|(position, mask)| dataset.image_labels(position, mask))
             .collect()
     }
 
@@ -143,6 +140,9 @@ impl MaskIndex {
     }
 
     fn warn_of_unknown_labels(&self, dataset: &SegmentationDataset) {
+        if matches!(dataset.masks, Masks::Binary { .. }) {
+            return;
+        }
         let classes = dataset.classes();
         let mut strange =
             (0..self.len()).filter(|&i| self.masks[i].unknown_labels(classes).next().is_some());
@@ -213,11 +213,11 @@ fn scan_mask(
     let stamp = Stamp::of(&path).map_err(|source| {
         dataset.explain_missing(position, DataError::io("read", &path, source))
     })?;
-    let key = cache.key(&path);
+    let key = cache.key(&path, &dataset.mask_entry(position));
     if let Some(stats) = cache.get(&key, stamp) {
         return Ok(Scanned { stats: stats.clone(), key, fresh: None });
     }
-    let stats = MaskStats::of(&io::read_mask(&path)?);
+    let stats = MaskStats::of(&dataset.load_mask(position)?);
     Ok(Scanned { stats, key, fresh: Some(stamp) })
 }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::DataError;
 
-pub use mask::{mask_size, read_mask, write_grey_mask, write_mask};
+pub use mask::{mask_size, read_binary_mask, read_mask, write_grey_mask, write_mask};
 pub use palette::voc_palette;
 pub use picture::{image_size, read_image, write_jpeg, write_png};
 pub use write::{write_atomic, write_atomic_with};

@@ -20,9 +20,13 @@ pub mod transform;
 #[cfg(test)]
 mod test_tree;
 
-pub use dataset::{Files, Sample, SegmentationDataset, Split};
+pub use dataset::{DrawMask, Files, Masks, Sample, SegmentationDataset, Split};
 pub use error::DataError;
 pub use index::MaskIndex;
 
 /// The label of pixels that count neither as foreground nor as background.
 pub const IGNORE_INDEX: u8 = 255;
+
+/// The number of a class in its data set: 1..=n; 0 is the background. In label masks it is the pixel
+/// value; data sets of binary masks (FSS-1000) number more classes than a pixel could hold.
+pub type ClassId = u16;

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use lists::{HsnetEntry, read_hsnet_list, read_id_list};
 
-use crate::{DataError, Files, SegmentationDataset, Split};
+use crate::{DataError, Files, Masks, SegmentationDataset, Split};
 
 /// The names of the labels 1 to 20.
 pub const CLASS_NAMES: [&str; 20] = [
@@ -160,6 +160,7 @@ impl PascalRoot {
                 masks: self.masks.clone(),
                 mask_extension: "png".into(),
             },
+            masks: Masks::Labels,
         }
     }
 }

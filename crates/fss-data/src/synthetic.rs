@@ -78,6 +78,7 @@ fn draw_checked(config: &SyntheticConfig, split: Split, index: usize) -> Synthet
     let list = match split {
         Split::Train => 1,
         Split::Val => 2,
+        Split::Test => 3,
     };
     let scene = scene::Scene::draw(config, list, index);
     let (image, mask) = render::render(&scene);

@@ -63,7 +63,7 @@ impl EpisodeData {
     pub fn open_pascal(root: &Path, settings: &DataSettings) -> Result<[Self; 2], TrainError> {
         let fold = settings.fold()?;
         let open = |split: Split, subset| {
-            Self::new(pascal::open(root, split)?, fold, subset, settings.min_pixels)
+            Self::new(pascal::open(root, split)?, fold.clone(), subset, settings.min_pixels)
         };
         Ok([open(settings.train_split, Subset::Base)?, open(settings.val_split, Subset::Novel)?])
     }

@@ -1,7 +1,7 @@
 //! `fss data check`: what a data set holds and what is wrong with it.
 
 use clap::Args;
-use fss_core::data::Split;
+use fss_core::data::{ClassId, Split};
 use fss_core::data::check::{CheckOptions, DatasetReport, ImageCheck, SplitReport, check_dataset};
 use fss_core::data::pascal::PascalRoot;
 
@@ -27,7 +27,7 @@ pub struct CheckArgs {
 
 pub fn run(args: &CheckArgs, screen: &Screen) -> Result<(), Failure> {
     let root = PascalRoot::detect(&args.dataset.data_root)?;
-    let splits = Split::ALL
+    let splits = Split::TRAIN_VAL
         .into_iter()
         .map(|split| Ok((split, root.dataset(split)?)))
         .collect::<Result<Vec<_>, Failure>>()?;
@@ -86,7 +86,7 @@ fn folds(report: &DatasetReport) -> Table {
     head.extend(shots.iter().map(|count| format!("{}-shot queries", count.shot)));
     let mut table = Table::new(head);
     for fold in &report.folds {
-        let labels: Vec<u8> = fold.classes.iter().map(|class| class.label).collect();
+        let labels: Vec<ClassId> = fold.classes.iter().map(|class| class.label).collect();
         let mut row = vec![
             fold.fold.to_string(),
             fold.split.to_string(),
@@ -122,8 +122,8 @@ fn classes(splits: &[SplitReport]) -> Table {
 }
 
 /// Ascending labels with runs drawn together, as in `1-5, 9`.
-fn ranges(labels: &[u8]) -> String {
-    let mut runs: Vec<(u8, u8)> = Vec::new();
+fn ranges(labels: &[ClassId]) -> String {
+    let mut runs: Vec<(ClassId, ClassId)> = Vec::new();
     for &label in labels {
         match runs.last_mut() {
             Some((_, last)) if *last + 1 == label => *last = label,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::CheckOptions;
 use crate::episode::{EpisodeSource, ImageLabels};
 use crate::folds::{FOLDS, Fold, Subset};
-use crate::{DataError, SegmentationDataset, Split};
+use crate::{ClassId, DataError, SegmentationDataset, Split};
 
 /// What one fold draws from one split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct FoldReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FoldClass {
     /// The label.
-    pub label: u8,
+    pub label: ClassId,
     /// Its name.
     pub name: String,
     /// Kept images that show it.
@@ -48,7 +48,7 @@ pub struct EpisodeCount {
     pub episodes: u64,
     /// (label, eligible images) of classes with too few supports for some of their queries: drawing
     /// one of these queries fails.
-    pub short_classes: Vec<(u8, usize)>,
+    pub short_classes: Vec<(ClassId, usize)>,
 }
 
 pub(super) fn check_folds(
@@ -59,7 +59,7 @@ pub(super) fn check_folds(
 ) -> Result<Vec<FoldReport>, DataError> {
     let subset = match split {
         Split::Train => Subset::Base,
-        Split::Val => Subset::Novel,
+        Split::Val | Split::Test => Subset::Novel,
     };
     (0..FOLDS)
         .map(|index| {
@@ -89,7 +89,7 @@ pub(super) fn check_folds(
 fn fold_class(
     dataset: &SegmentationDataset,
     source: Option<&EpisodeSource>,
-    label: u8,
+    label: ClassId,
 ) -> FoldClass {
     let images = source.map_or(&[][..], |source| source.images_of(label));
     FoldClass {
@@ -100,7 +100,7 @@ fn fold_class(
     }
 }
 
-fn eligible(source: &EpisodeSource, label: u8) -> usize {
+fn eligible(source: &EpisodeSource, label: ClassId) -> usize {
     source.images_of(label).iter().filter(|&&image| source.is_eligible(image, label)).count()
 }
 

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{CheckOptions, ImageCheck};
 use crate::episode::ImageLabels;
-use crate::index::{IndexOptions, MaskIndex, MaskStats, scan};
-use crate::{DataError, IGNORE_INDEX, SegmentationDataset, Split, io};
+use crate::index::{IndexOptions, MaskStats, scan};
+use crate::{ClassId, DataError, IGNORE_INDEX, SegmentationDataset, Split, io};
 
 /// The files of one split: what they hold and what is wrong with them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +47,7 @@ pub struct SplitReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassCount {
     /// The label.
-    pub label: u8,
+    pub label: ClassId,
     /// Its name.
     pub name: String,
     /// Images that show it.
@@ -117,9 +117,7 @@ pub(super) fn check_split(
         .collect();
 
     let mut seen = HashSet::new();
-    let mut sound_ids = dataset.clone();
-    sound_ids.ids.clear();
-    let mut sound_masks = Vec::new();
+    let mut sound = Vec::new();
     for (position, (mask, image)) in std::iter::zip(masks, images).enumerate() {
         let id = &dataset.ids[position];
         if !seen.insert(id) {
@@ -130,13 +128,13 @@ pub(super) fn check_split(
         }
         if let Some(stats) = report.check_pair(dataset, position, mask, image) {
             report.note_labels(dataset, position, &stats);
-            sound_ids.ids.push(id.clone());
-            sound_masks.push(stats);
+            report.background_pixels += stats.pixels(0);
+            report.ignored_pixels += stats.pixels(IGNORE_INDEX);
+            sound.push(dataset.image_labels(position, &stats));
         }
     }
-    report.sound = sound_masks.len();
-    report.count_classes(dataset, &sound_masks, options.min_pixels);
-    let sound = MaskIndex::from_stats(sound_masks).listing(&sound_ids);
+    report.sound = sound.len();
+    report.count_classes(dataset, &sound, options.min_pixels);
     CheckedSplit { report, sound }
 }
 
@@ -201,26 +199,27 @@ impl SplitReport {
     fn count_classes(
         &mut self,
         dataset: &SegmentationDataset,
-        masks: &[MaskStats],
+        sound: &[ImageLabels],
         min_pixels: u64,
     ) {
-        self.background_pixels = masks.iter().map(|mask| mask.pixels(0)).sum();
-        self.ignored_pixels = masks.iter().map(|mask| mask.pixels(IGNORE_INDEX)).sum();
-        // 255 is no class, so 254 is the last label that a class can have.
-        let last = dataset.classes().min(254) as u8;
-        self.classes = (1..=last)
-            .map(|label| {
-                let areas: Vec<u64> =
-                    masks.iter().map(|mask| mask.pixels(label)).filter(|&n| n > 0).collect();
-                ClassCount {
-                    label,
-                    name: dataset.class_name(label).to_owned(),
-                    images: areas.len(),
-                    too_small: areas.iter().filter(|&&pixels| pixels < min_pixels).count(),
-                    pixels: areas.iter().sum(),
-                }
+        self.classes = (1..)
+            .zip(&dataset.class_names)
+            .map(|(label, name)| ClassCount {
+                label,
+                name: name.clone(),
+                images: 0,
+                too_small: 0,
+                pixels: 0,
             })
             .collect();
+        for (&class, &pixels) in sound.iter().flat_map(|image| &image.pixels) {
+            let place = usize::from(class).checked_sub(1);
+            if let Some(count) = place.and_then(|place| self.classes.get_mut(place)) {
+                count.images += 1;
+                count.too_small += usize::from(pixels < min_pixels);
+                count.pixels += pixels;
+            }
+        }
     }
 }
 

@@ -17,6 +17,9 @@ pub const CACHE_FILE: &str = ".fss-index.json";
 /// Raised when the content changes its form; other versions are rebuilt.
 const VERSION: u32 = 1;
 
+/// Stands between a file and an entry of it; no path holds it.
+const ENTRY: char = '\0';
+
 /// What tells whether a file is still the one that was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
@@ -91,14 +94,20 @@ impl Cache {
         cache
     }
 
-    /// The name of a mask file in the cache: its path below the root.
-    pub(super) fn key(&self, path: &Path) -> String {
+    /// The name of a mask in the cache: the path of its file below the root, and what tells it from
+    /// others in the same file, if anything.
+    pub(super) fn key(&self, path: &Path, entry: &str) -> String {
         let below = if self.root.as_os_str().is_empty() {
             std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
         } else {
             path.strip_prefix(&self.root).unwrap_or(path).to_path_buf()
         };
-        below.to_string_lossy().into_owned()
+        let mut key = below.to_string_lossy().into_owned();
+        if !entry.is_empty() {
+            key.push(ENTRY);
+            key.push_str(entry);
+        }
+        key
     }
 
     pub(super) fn get(&self, key: &str, stamp: Stamp) -> Option<&MaskStats> {
@@ -118,7 +127,8 @@ impl Cache {
         }
         let before = self.masks.len();
         let root = &self.root;
-        self.masks.retain(|key, _| alive.contains(key) || root.join(key).exists());
+        let file = |key: &str| root.join(key.split(ENTRY).next().unwrap_or(key));
+        self.masks.retain(|key, _| alive.contains(key) || file(key).exists());
         let dropped = before - self.masks.len();
         if self.changed || dropped > 0 {
             self.write();

@@ -6,7 +6,7 @@ use std::path::Path;
 use ndarray::Array2;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
-use super::{MAX_PIXELS, check_size_limits, read_file, voc_palette, write_atomic};
+use super::{MAX_PIXELS, check_size_limits, read_file, read_image, voc_palette, write_atomic};
 use crate::DataError;
 
 /// What to do with a file that is no label mask.
@@ -40,6 +40,23 @@ pub fn read_mask(path: &Path) -> Result<Array2<u8>, DataError> {
     let labels = if bits == 8 { packed } else { unpack(&packed, line, width as usize, bits) };
     Ok(Array2::from_shape_vec((height as usize, width as usize), labels)
         .expect("one value a pixel, by construction"))
+}
+
+/// Reads a picture as a mask of one class `[H, W]`: 1 where its luma is at least `threshold`, else 0.
+///
+/// Luma is that of Pillow: `(19595 R + 38470 G + 7471 B + 32768) / 65536`, rounded down; of a grey
+/// picture it is the grey value, of a palette file that of the colours.
+///
+/// # Errors
+/// [`DataError`] naming the file when it is missing or no image.
+pub fn read_binary_mask(path: &Path, threshold: u8) -> Result<Array2<u8>, DataError> {
+    let picture = read_image(path)?;
+    let values = picture.pixels().map(|&image::Rgb([r, g, b])| {
+        let luma = 19_595 * u32::from(r) + 38_470 * u32::from(g) + 7_471 * u32::from(b) + 0x8000;
+        u8::from(luma >> 16 >= u32::from(threshold))
+    });
+    let size = (picture.height() as usize, picture.width() as usize);
+    Ok(Array2::from_shape_vec(size, values.collect()).expect("one value a pixel"))
 }
 
 /// The width and height of a mask file in pixels, from its header alone.

@@ -8,7 +8,7 @@ use ndarray::{Array2, Array3};
 use super::{LoaderOptions, OrderedLoader};
 use crate::episode::{CropFlip, Episode};
 use crate::sampler::EpisodeSampler;
-use crate::transform::{TrainTransform, binary_mask, normalise};
+use crate::transform::{TrainTransform, normalise};
 use crate::{DataError, Sample, SegmentationDataset};
 
 /// An episode with its images and masks.
@@ -76,7 +76,7 @@ pub fn load_episode(
         let (image, mask) = transform
             .apply(&sample.image, &sample.mask, crop)
             .map_err(|error| in_episode(dataset, &episode, position, error))?;
-        Ok::<_, DataError>((image, binary_mask(&mask, episode.class)))
+        Ok::<_, DataError>((image, dataset.class_mask(position, &mask, episode.class)))
     };
     let (query, query_mask) = load(episode.query, 0)?;
     let supports = episode

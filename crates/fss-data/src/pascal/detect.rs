@@ -113,7 +113,7 @@ fn find_lists(
     options: &PascalOptions,
 ) -> Result<Option<PathBuf>, DataError> {
     let holds_lists = |folder: &PathBuf| {
-        Split::ALL.iter().any(|split| folder.join(format!("{split}.txt")).is_file())
+        Split::TRAIN_VAL.iter().any(|split| folder.join(format!("{split}.txt")).is_file())
     };
     if let Some(given) = &options.lists {
         let folder = root.join(given);
@@ -168,7 +168,7 @@ fn choose(mut folders: Vec<PathBuf>, lists: Option<&Path>) -> (PathBuf, String) 
 
 fn listed_ids(lists: Option<&Path>) -> HashSet<String> {
     let Some(folder) = lists else { return HashSet::new() };
-    Split::ALL
+    Split::TRAIN_VAL
         .iter()
         // A list that cannot be read is reported when its split is opened.
         .filter_map(|split| read_id_list(&folder.join(format!("{split}.txt"))).ok())

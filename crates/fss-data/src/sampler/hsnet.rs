@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use super::{EpisodeSampler, check_shot, setting};
-use crate::{DataError, IGNORE_INDEX, episode::Episode, pascal::HsnetEntry, rng::NumpyLegacy};
+use crate::{ClassId, DataError, episode::Episode, pascal::HsnetEntry, rng::NumpyLegacy};
 
 /// The images of a benchmark, by class, as the HSNet protocol lists them.
 ///
@@ -203,16 +203,15 @@ pub struct HsnetEpisode {
 }
 
 impl HsnetEpisode {
-    /// The same episode with the label that the class has in the masks, one above its number.
+    /// The same episode with the class as the rest of the library counts it, from 1.
     ///
     /// # Errors
-    /// If that is no 8-bit label, as in FSS-1000, whose masks know only one class.
+    /// If the class number is beyond [`ClassId`].
     pub fn to_episode(&self) -> Result<Episode, DataError> {
-        let class = u8::try_from(self.class + 1).ok().filter(|&label| label != IGNORE_INDEX);
-        let class = class.ok_or_else(|| {
+        let class = ClassId::try_from(self.class + 1).map_err(|_| {
             setting(
-                format!("class number {} has no label in 8-bit masks", self.class),
-                "take the episodes as they are, and treat their masks as foreground or background",
+                format!("class number {} is beyond the {} that are told apart", self.class, ClassId::MAX),
+                "give fewer classes",
             )
         })?;
         Ok(Episode {
@@ -354,8 +353,7 @@ mod tests {
         assert_eq!(names[..3], ["ant/1", "ant/10", "ant/2"]);
         assert_eq!(names[9..], ["ant/9", "bee/1"]);
         assert_eq!(sampler.draw().class, 761);
-        let error = sampler.next_episode().unwrap_err().to_string();
-        assert!(error.contains("class number 761"), "{error}");
+        assert_eq!(sampler.next_episode().unwrap().class, 762);
     }
 
     #[test]

@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::episode::tests::listing;
 
-    fn source(contents: &[&[(u8, u64)]]) -> EpisodeSource {
+    fn source(contents: &[&[(crate::ClassId, u64)]]) -> EpisodeSource {
         EpisodeSource::new(listing(contents), &[1, 2], 100).unwrap()
     }
 
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn candidates_that_are_all_too_small_are_refused() {
         // Class 1 is large in one image only, so that image as a query has no support.
-        let images: &[&[(u8, u64)]] = &[&[(1, 200)], &[(1, 5), (2, 200)], &[(1, 5), (2, 200)]];
+        let images: &[&[(crate::ClassId, u64)]] = &[&[(1, 200)], &[(1, 5), (2, 200)], &[(1, 5), (2, 200)]];
         let error = first_error(source(images), 1);
         assert!(error.contains("the 2 other(s) are too small"), "{error}");
         assert!(error.contains("at least 100 pixels"), "{error}");
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn impossible_settings_are_refused() {
-        let images: &[&[(u8, u64)]] = &[&[(1, 200)], &[(1, 200)]];
+        let images: &[&[(crate::ClassId, u64)]] = &[&[(1, 200)], &[(1, 200)]];
         let refused = [
             plain(0),
             OfficialConfig { batch_size: 0, ..plain(1) },
@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn states_are_not_continued_on_other_data() {
-        let images: &[&[(u8, u64)]] = &[&[(1, 200)], &[(1, 200)]];
+        let images: &[&[(crate::ClassId, u64)]] = &[&[(1, 200)], &[(1, 200)]];
         let state = OfficialSampler::new(source(images), plain(1)).unwrap().state();
-        let others: &[&[(u8, u64)]] = &[&[(1, 200)], &[(1, 201)]];
+        let others: &[&[(crate::ClassId, u64)]] = &[&[(1, 200)], &[(1, 201)]];
         let error = OfficialSampler::restore(source(others), state.clone()).unwrap_err();
         assert!(error.to_string().contains("other images"), "{error}");
         let mut damaged = state;
@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn many() -> EpisodeSource {
-        let contents: Vec<Vec<(u8, u64)>> = (0..40u64)
+        let contents: Vec<Vec<(crate::ClassId, u64)>> = (0..40u64)
             .map(|i| match i % 4 {
                 0 => vec![(1, 150 + i)],
                 1 => vec![(1, 20), (2, 400)],
@@ -273,7 +273,7 @@ mod tests {
                 _ => vec![(1, 300), (2, 30)],
             })
             .collect();
-        let slices: Vec<&[(u8, u64)]> = contents.iter().map(Vec::as_slice).collect();
+        let slices: Vec<&[(crate::ClassId, u64)]> = contents.iter().map(Vec::as_slice).collect();
         source(&slices)
     }
 

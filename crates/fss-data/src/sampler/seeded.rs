@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{DrawMode, EpisodeSampler, check_shot, supports::Remaining};
 use crate::{
-    DataError,
+    ClassId, DataError,
     episode::{CropFlip, Episode, EpisodeSource},
     rng::KeyedRandom,
 };
@@ -34,7 +34,7 @@ pub struct SeededSampler {
     source: Arc<EpisodeSource>,
     config: SeededConfig,
     /// Images that can be queries, each with the classes that it can be the query of.
-    queries: Vec<(usize, Vec<u8>)>,
+    queries: Vec<(usize, Vec<ClassId>)>,
     next: usize,
 }
 
@@ -53,14 +53,14 @@ impl SeededSampler {
         let source = source.into();
         // A query is large enough to be a support itself, so a class needs one image more.
         let short = source.shortages(config.shot);
-        let queries: Vec<(usize, Vec<u8>)> = source
+        let queries: Vec<(usize, Vec<ClassId>)> = source
             .queries()
             .iter()
             .map(|&image| {
                 let classes = source.classes_in(image).into_iter().filter(|&class| {
                     source.is_eligible(image, class) && short.iter().all(|&(rare, _)| rare != class)
                 });
-                (image, classes.collect::<Vec<u8>>())
+                (image, classes.collect::<Vec<ClassId>>())
             })
             .filter(|(_, classes)| !classes.is_empty())
             .collect();
@@ -127,7 +127,7 @@ impl SeededSampler {
         Episode { index, class, query: *query, supports, rejected: Vec::new(), crops }
     }
 
-    fn draw_supports(&self, query: usize, class: u8, random: &mut KeyedRandom) -> Vec<usize> {
+    fn draw_supports(&self, query: usize, class: ClassId, random: &mut KeyedRandom) -> Vec<usize> {
         let mut remaining = Remaining::new(&self.source, class, query);
         let mut supports = Vec::with_capacity(self.config.shot);
         // Ends: the constructor left only classes with enough images that are large enough.
@@ -166,10 +166,10 @@ mod tests {
     use crate::episode::tests::listing;
 
     fn source() -> Arc<EpisodeSource> {
-        let contents: Vec<Vec<(u8, u64)>> = (0..30u64)
+        let contents: Vec<Vec<(crate::ClassId, u64)>> = (0..30u64)
             .map(|i| if i % 3 == 0 { vec![(1, 150), (2, 20)] } else { vec![(1, 20), (2, 400)] })
             .collect();
-        let slices: Vec<&[(u8, u64)]> = contents.iter().map(Vec::as_slice).collect();
+        let slices: Vec<&[(crate::ClassId, u64)]> = contents.iter().map(Vec::as_slice).collect();
         Arc::new(EpisodeSource::new(listing(&slices), &[1, 2], 100).unwrap())
     }
 

@@ -1,13 +1,14 @@
 //! Choosing supports among the candidates of a class.
 
-use crate::{DataError, episode::EpisodeSource};
+use crate::{
+    ClassId, DataError, episode::EpisodeSource};
 
 /// The candidates of one class that are neither the query nor chosen yet.
 ///
 /// Nothing is copied: a class may have thousands of images, and an episode takes a handful.
 pub(super) struct Remaining<'a> {
     source: &'a EpisodeSource,
-    class: u8,
+    class: ClassId,
     candidates: &'a [usize],
     /// Places in `candidates` that are taken, ascending.
     taken: Vec<usize>,
@@ -16,7 +17,7 @@ pub(super) struct Remaining<'a> {
 }
 
 impl<'a> Remaining<'a> {
-    pub(super) fn new(source: &'a EpisodeSource, class: u8, query: usize) -> Self {
+    pub(super) fn new(source: &'a EpisodeSource, class: ClassId, query: usize) -> Self {
         let candidates = source.candidates(class);
         let mut remaining = Self {
             source,

@@ -171,8 +171,8 @@ mod tests {
     fn novel_classes_recombine_what_base_classes_show() {
         for index in 0..4 {
             let fold = Fold::pascal(index).unwrap();
-            let of = |labels: Vec<u8>| -> Vec<SyntheticClass> {
-                labels.into_iter().filter_map(SyntheticClass::of).collect()
+            let of = |labels: Vec<crate::ClassId>| -> Vec<SyntheticClass> {
+                labels.into_iter().filter_map(|c| SyntheticClass::of(c as u8)).collect()
             };
             let (base, novel) = (of(fold.base_classes()), of(fold.novel_classes()));
             for class in &novel {

@@ -56,6 +56,7 @@ impl SyntheticConfig {
         match split {
             Split::Train => self.train_images,
             Split::Val => self.val_images,
+            Split::Test => 0,
         }
     }
 

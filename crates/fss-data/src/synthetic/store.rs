@@ -130,7 +130,7 @@ fn reuse(root: PathBuf, config: &SyntheticConfig) -> Result<Summary, DataError> 
         let problem = "the folder holds a synthetic set of another configuration";
         return Err(DataError::invalid(&root, problem, ELSEWHERE));
     }
-    for split in Split::ALL {
+    for split in Split::TRAIN_VAL {
         for id in (0..config.images(split)).map(|index| id(split, index)) {
             for file in [image_path(&root, &id), mask_path(&root, &id)] {
                 if !file.is_file() {

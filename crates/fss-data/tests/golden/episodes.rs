@@ -31,7 +31,7 @@ fn listing(of: &Value) -> Vec<ImageLabels> {
         .map(|id| {
             let id = text(id).to_owned();
             let image = &of["images"][&id];
-            let pixels: BTreeMap<u8, u64> =
+            let pixels: BTreeMap<fss_data::ClassId, u64> =
                 serde_json::from_value(image["pixels"].clone()).expect("pixel counts");
             let [width, height] = ["width", "height"].map(|key| number(image, key) as u32);
             ImageLabels { id, width, height, pixels }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use fss_data::episode::Episode;
 use fss_data::loader::{LoaderOptions, OrderedLoader};
-use fss_data::transform::{binary_mask, normalise};
+use fss_data::transform::normalise;
 use fss_data::{DataError, SegmentationDataset};
 use ndarray::{Array2, Array3};
 
@@ -77,7 +77,7 @@ fn read(dataset: &SegmentationDataset, job: Job) -> Result<EpisodeInput, DataErr
             } else {
                 dataset.load_mask(position)?
             };
-            Ok(binary_mask(&mask, episode.class))
+            Ok(dataset.class_mask(position, &mask, episode.class))
         })
         .collect::<Result<_, DataError>>()?;
     Ok(EpisodeInput { run, episode, supports, masks, images })

@@ -1,5 +1,6 @@
 //! What an evaluation gives.
 
+use fss_data::ClassId;
 use fss_data::episode::Episode;
 use fss_data::folds::Fold;
 use fss_metrics::{EpisodeMetrics, MetricReport, Spread};
@@ -67,8 +68,8 @@ pub struct Evaluation {
 /// The IoU of one class over the seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassScore {
-    /// Its label.
-    pub class: u8,
+    /// Its number.
+    pub class: ClassId,
     /// Its name.
     pub name: String,
     /// Its IoU in the seeds in which it occurs; `None` if it never does.
@@ -115,8 +116,8 @@ pub struct SeedRun {
 /// One episode as it was drawn and scored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpisodeRecord {
-    /// Its class label.
-    pub class: u8,
+    /// Its class.
+    pub class: ClassId,
     /// Id of the query.
     pub query: String,
     /// Ids of the supports.
@@ -148,7 +149,7 @@ impl SeedRun {
     }
 
     /// The IoU of a class, if it occurs.
-    pub fn class_iou(&self, class: u8) -> Option<f64> {
+    pub fn class_iou(&self, class: ClassId) -> Option<f64> {
         self.scores.classes.iter().find(|c| c.class == usize::from(class)).and_then(|c| c.iou)
     }
 }

@@ -155,7 +155,7 @@ pub fn evaluate<M: FewShotModel>(
     Ok(Evaluation {
         protocol: plan.protocol,
         dataset: data.dataset.name.clone(),
-        fold: data.fold,
+        fold: data.fold.clone(),
         shot: plan.shot,
         supports: plan.supports,
         min_pixels: data.source.min_pixels(),

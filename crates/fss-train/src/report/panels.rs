@@ -6,7 +6,6 @@ use burn::tensor::Device;
 use fss_data::draw::{Comparison, EpisodeView, PanelStyle, episode_panel, stack};
 use fss_data::episode::Episode;
 use fss_data::io::write_png;
-use fss_data::transform::binary_mask;
 use fss_heads::FewShotModel;
 use fss_metrics::BinaryCounts;
 use image::RgbImage;
@@ -59,14 +58,14 @@ fn panel<M: FewShotModel>(
     device: &Device,
 ) -> Result<(RgbImage, String), TrainError> {
     let prediction = predict_episode(model, data, episode, plan.supports, device)?;
-    let query = data.dataset.load(episode.query)?;
-    let truth = binary_mask(&query.mask, episode.class);
+    let query = data.dataset.load_class(episode.query, episode.class)?;
+    let truth = query.mask;
     let supports = episode
         .supports
         .iter()
         .map(|&position| {
-            let sample = data.dataset.load(position)?;
-            Ok((sample.image, binary_mask(&sample.mask, episode.class)))
+            let sample = data.dataset.load_class(position, episode.class)?;
+            Ok((sample.image, sample.mask))
         })
         .collect::<Result<Vec<_>, TrainError>>()?;
     let counts = BinaryCounts::compare_maps(prediction.view(), truth.view())?;

@@ -24,7 +24,7 @@ pub(super) fn metadata(
         entries.insert("fss.recipe".to_owned(), recipe);
     }
     if let Ok(fold) = recipe.data.fold() {
-        let novel: Vec<String> = fold.novel_classes().iter().map(u8::to_string).collect();
+        let novel: Vec<String> = fold.novel_classes().iter().map(ToString::to_string).collect();
         entries.insert("fss.novel_classes".to_owned(), novel.join(","));
     }
     if let Some(miou) = best.miou {

@@ -144,7 +144,7 @@ fn the_same_evaluation_gives_the_same_json() {
     let alone: Vec<u8> = alone.expect("a prediction").iter().copied().collect();
     assert_eq!(seen.0[20 + 7], (3, alone));
     // Only novel classes are scored.
-    let classes: Vec<u8> = first.classes.iter().map(|c| c.class).collect();
+    let classes: Vec<fss_data::ClassId> = first.classes.iter().map(|c| c.class).collect();
     assert_eq!(classes, data.fold.novel_classes());
 }
 
