@@ -2,6 +2,7 @@
 
 mod findings;
 mod folds;
+mod lists;
 mod split;
 
 use std::collections::HashSet;
@@ -11,10 +12,11 @@ use serde::{Deserialize, Serialize};
 
 pub use findings::{Finding, Severity};
 pub use folds::{EpisodeCount, FoldClass, FoldReport};
+pub use lists::{ListCheck, ListReport};
 pub use split::{ClassCount, FileProblem, SplitReport, UnknownLabels};
 
 use crate::episode::MIN_OBJECT_PIXELS;
-use crate::folds::FoldScheme;
+use crate::folds::Fold;
 use crate::index::CachePlace;
 use crate::{DataError, SegmentationDataset, Split};
 
@@ -30,8 +32,8 @@ pub enum ImageCheck {
 
 /// What to check.
 pub struct CheckOptions<'a> {
-    /// How classes are dealt to folds.
-    pub scheme: FoldScheme,
+    /// The folds to count episodes for; none by default.
+    pub folds: Vec<Fold>,
     /// The numbers of supports for which episodes are counted.
     pub shots: Vec<usize>,
     /// The smallest object that may support, in pixels.
@@ -40,19 +42,22 @@ pub struct CheckOptions<'a> {
     pub images: ImageCheck,
     /// Where mask counts are kept between runs.
     pub cache: CachePlace,
+    /// Whether to look at the lists of the HSNet protocol, for the same folds.
+    pub lists: Option<ListCheck>,
     /// Called from several threads with (files done, files in all).
     pub progress: Option<&'a (dyn Fn(usize, usize) + Sync)>,
 }
 
 impl Default for CheckOptions<'_> {
-    /// Contiguous folds, 1 and 5 shots, the published size limit, every image decoded.
+    /// No folds, 1 and 5 shots, the published size limit, every image decoded, no lists.
     fn default() -> Self {
         Self {
-            scheme: FoldScheme::Contiguous,
+            folds: Vec::new(),
             shots: vec![1, 5],
             min_pixels: MIN_OBJECT_PIXELS,
             images: ImageCheck::Decode,
             cache: CachePlace::Auto,
+            lists: None,
             progress: None,
         }
     }
@@ -70,6 +75,8 @@ pub struct DatasetReport {
     /// For each fold: the base classes of the training split and the novel classes of the other,
     /// as far as the splits were given. Only sound images count.
     pub folds: Vec<FoldReport>,
+    /// The lists of the HSNet protocol, if they were asked for.
+    pub lists: Vec<ListReport>,
 }
 
 impl DatasetReport {
@@ -90,7 +97,7 @@ impl DatasetReport {
 /// Nothing that is wrong with a file is an error of this function: it goes into the report.
 ///
 /// # Errors
-/// [`DataError::Setting`] when the classes cannot be dealt to folds.
+/// [`DataError::Setting`] when a fold is one of another number of classes.
 pub fn check_dataset(
     splits: &[(Split, SegmentationDataset)],
     options: &CheckOptions<'_>,
@@ -107,17 +114,28 @@ pub fn check_dataset(
 
     let mut reports = Vec::new();
     let mut folds = Vec::new();
+    let mut lists = Vec::new();
     for (split, dataset) in splits {
         let checked = split::check_split(*split, dataset, options, &step);
         folds.extend(folds::check_folds(*split, dataset, &checked.sound, options)?);
+        if let Some(wanted) = &options.lists {
+            let index = checked.index.as_ref();
+            lists.extend(lists::check_lists(*split, dataset, index, &options.folds, wanted));
+        }
         reports.push(checked.report);
     }
-    folds.sort_by_key(|fold| (fold.fold, fold.split));
+    // In the order of the folds as they were given.
+    let place = |scheme, index| {
+        options.folds.iter().position(|fold| (fold.scheme(), fold.index()) == (scheme, index))
+    };
+    folds.sort_by_key(|fold| (place(fold.scheme, fold.fold), fold.split));
+    lists.sort_by_key(|list| (place(list.scheme, list.fold), list.split));
     Ok(DatasetReport {
         min_pixels: options.min_pixels,
         splits: reports,
         shared_ids: shared_ids(splits),
         folds,
+        lists,
     })
 }
 

@@ -4,7 +4,7 @@ mod cache;
 mod stats;
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -82,6 +82,7 @@ impl MaskIndex {
         let masks = results.into_iter().collect::<Result<Vec<_>, _>>()?;
         let index = Self { masks, report };
         index.warn_of_unknown_labels(dataset);
+        index.warn_of_empty_masks(dataset);
         Ok(index)
     }
 
@@ -139,6 +140,23 @@ impl MaskIndex {
         self.report
     }
 
+    /// A mask of one class that does not show it is a mistake in most cases; its image is in no
+    /// episode.
+    fn warn_of_empty_masks(&self, dataset: &SegmentationDataset) {
+        let mut empty = (0..self.len()).filter(|&i| {
+            dataset.only_class(i).is_some() && self.masks[i].labels().next().is_none()
+        });
+        if let Some(first) = empty.next() {
+            tracing::warn!(
+                "{} of {} masks of {} show no foreground and are left out, the first of them {}",
+                1 + empty.count(),
+                self.len(),
+                dataset.name,
+                dataset.mask_path(first).display(),
+            );
+        }
+    }
+
     fn warn_of_unknown_labels(&self, dataset: &SegmentationDataset) {
         if matches!(dataset.masks, Masks::Binary { .. }) {
             return;
@@ -193,6 +211,25 @@ pub(crate) fn scan(
     }
     report.dropped = cache.save(&alive);
     (results.into_iter().map(|result| result.map(|scanned| scanned.stats)).collect(), report)
+}
+
+/// Notes the counts of masks that were just written below `root`, so that nobody need read them again
+/// to count.
+pub(crate) fn remember(root: &Path, counted: Vec<(PathBuf, MaskStats)>) {
+    if counted.is_empty() {
+        return;
+    }
+    let mut cache = Cache::open(root, &CachePlace::Auto);
+    let mut alive = HashSet::with_capacity(counted.len());
+    for (path, stats) in counted {
+        // A mask that is gone again is of no concern here.
+        if let Ok(stamp) = Stamp::of(&path) {
+            let key = cache.key(&path, "");
+            cache.insert(key.clone(), stamp, stats);
+            alive.insert(key);
+        }
+    }
+    cache.save(&alive);
 }
 
 struct Scanned {

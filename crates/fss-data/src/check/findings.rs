@@ -4,7 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DatasetReport, SplitReport};
+use super::{DatasetReport, ListReport, SplitReport};
+use crate::Split;
+use crate::folds::FoldScheme;
 
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,13 +52,14 @@ pub(super) fn findings(report: &DatasetReport) -> Vec<Finding> {
     note(
         &mut all,
         report.shared_ids.iter().cloned(),
-        |n| format!("{n} images are in both lists, so they would be trained on and tested on"),
+        |n| format!("{n} images are in several lists, so they would be trained on and tested on"),
         "take them off the training list",
     );
     for split in &report.splits {
         of_content(split, &mut all);
     }
     of_folds(report, &mut all);
+    of_lists(report, &mut all);
     all
 }
 
@@ -136,10 +139,56 @@ fn of_content(split: &SplitReport, all: &mut Vec<Finding>) {
     all[first_note..].iter_mut().for_each(|finding| finding.severity = Severity::Note);
 }
 
+/// As `fold 0 of val`; with the scheme where several were checked.
+fn place(report: &DatasetReport, fold: usize, scheme: FoldScheme, split: Split) -> String {
+    match report.folds.iter().all(|other| other.scheme == scheme) {
+        true => format!("fold {fold} of {split}"),
+        false => format!("fold {fold} ({scheme}) of {split}"),
+    }
+}
+
+/// What is wrong with lists, and lists that are not the published ones.
+fn of_lists(report: &DatasetReport, all: &mut Vec<Finding>) {
+    let names = |list: &ListReport| place(report, list.fold, list.scheme, list.split);
+    let broken: Vec<String> = report
+        .lists
+        .iter()
+        .filter_map(|list| Some(format!("{}: {}", names(list), list.problem.as_ref()?)))
+        .collect();
+    let first_note = all.len();
+    let given = report.lists.iter().any(|list| list.given);
+    note(
+        all,
+        broken.into_iter(),
+        |n| format!("{n} lists of the HSNet protocol cannot be used"),
+        match given {
+            true => "give the published lists, and the images that they name",
+            false => "nothing needs to be done unless you evaluate by that protocol",
+        },
+    );
+    if !given {
+        all[first_note..].iter_mut().for_each(|finding| finding.severity = Severity::Note);
+    }
+    let others: Vec<String> = report
+        .lists
+        .iter()
+        .filter(|list| list.given && !list.published && list.problem.is_none())
+        .map(|list| format!("{}: {}", names(list), list.origin))
+        .collect();
+    let first_note = all.len();
+    note(
+        all,
+        others.into_iter(),
+        |n| format!("{n} lists that were given are not the published ones"),
+        "nothing needs to be done if they are your own; else fetch the published lists again",
+    );
+    all[first_note..].iter_mut().for_each(|finding| finding.severity = Severity::Note);
+}
+
 /// What episodes lack.
 fn of_folds(report: &DatasetReport, all: &mut Vec<Finding>) {
     for fold in &report.folds {
-        let place = format!("fold {} of {}", fold.fold, fold.split);
+        let place = place(report, fold.fold, fold.scheme, fold.split);
         if fold.images == 0 {
             all.push(Finding {
                 severity: Severity::Problem,

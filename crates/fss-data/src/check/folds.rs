@@ -1,10 +1,12 @@
 //! The episodes that the folds of a dataset can give.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::CheckOptions;
 use crate::episode::{EpisodeSource, ImageLabels};
-use crate::folds::{FOLDS, Fold, Subset};
+use crate::folds::{FoldScheme, Subset};
 use crate::{ClassId, DataError, SegmentationDataset, Split};
 
 /// What one fold draws from one split.
@@ -12,13 +14,16 @@ use crate::{ClassId, DataError, SegmentationDataset, Split};
 pub struct FoldReport {
     /// Which fold, from 0.
     pub fold: usize,
+    /// How classes are dealt to it.
+    pub scheme: FoldScheme,
     /// Which split.
     pub split: Split,
     /// Which classes: base classes in training, novel ones in evaluation.
     pub subset: Subset,
     /// Images with at least one of the classes at the smallest size or above: all can be queries.
     pub images: usize,
-    /// The classes, in the order of their labels.
+    /// The classes, in the order of their labels. Where an image belongs to one class (FSS-1000),
+    /// those that the split has.
     pub classes: Vec<FoldClass>,
     /// The episodes, for each number of supports asked for.
     pub episodes: Vec<EpisodeCount>,
@@ -35,6 +40,8 @@ pub struct FoldClass {
     pub images: usize,
     /// Of these, images in which it is large enough to support.
     pub eligible: usize,
+    /// Pixels of it in these images.
+    pub pixels: u64,
 }
 
 /// How many episodes there are.
@@ -61,14 +68,27 @@ pub(super) fn check_folds(
         Split::Train => Subset::Base,
         Split::Val | Split::Test => Subset::Novel,
     };
-    (0..FOLDS)
-        .map(|index| {
-            let fold = Fold::new(index, dataset.classes(), options.scheme)?;
-            let labels = fold.labels(subset);
+    let here: Option<BTreeSet<ClassId>> =
+        (0..dataset.len()).map(|position| dataset.only_class(position)).collect();
+    options
+        .folds
+        .iter()
+        .map(|fold| {
+            if fold.classes() != dataset.classes() {
+                return Err(DataError::Setting {
+                    what: format!("{fold}, but {} has {}", dataset.name, dataset.classes()),
+                    remedy: "give folds of the classes of this data set".into(),
+                });
+            }
+            let mut labels = fold.labels(subset);
+            if let Some(here) = &here {
+                labels.retain(|label| here.contains(label));
+            }
             // No image for any class: a finding, not a failure.
             let source = EpisodeSource::new(sound.to_vec(), &labels, options.min_pixels).ok();
             Ok(FoldReport {
-                fold: index,
+                fold: fold.index(),
+                scheme: fold.scheme(),
                 split,
                 subset,
                 images: source.as_ref().map_or(0, |source| source.queries().len()),
@@ -97,6 +117,7 @@ fn fold_class(
         name: dataset.class_name(label).to_owned(),
         images: images.len(),
         eligible: source.map_or(0, |source| eligible(source, label)),
+        pixels: images.iter().filter_map(|&image| Some(source?.pixels(image, label))).sum(),
     }
 }
 

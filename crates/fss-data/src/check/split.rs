@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{CheckOptions, ImageCheck};
 use crate::episode::ImageLabels;
 use crate::index::{IndexOptions, MaskStats, scan};
-use crate::{ClassId, DataError, IGNORE_INDEX, SegmentationDataset, Split, io};
+use crate::{ClassId, DataError, IGNORE_INDEX, MaskIndex, SegmentationDataset, Split, io};
 
 /// The files of one split: what they hold and what is wrong with them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,10 +76,12 @@ pub struct UnknownLabels {
     pub labels: Vec<(u8, u64)>,
 }
 
-/// A report and the images that episodes can be drawn from.
+/// A report, the images that episodes can be drawn from, and what lists are built from.
 pub(super) struct CheckedSplit {
     pub report: SplitReport,
     pub sound: Vec<ImageLabels>,
+    /// The counts of all masks, if all of them can be read.
+    pub index: Option<MaskIndex>,
 }
 
 pub(super) fn check_split(
@@ -107,6 +109,7 @@ pub(super) fn check_split(
     let on_mask = |_: usize, _: usize| step();
     let index = IndexOptions { cache: options.cache.clone(), progress: Some(&on_mask) };
     let (masks, _) = scan(dataset, &index);
+    let index = masks.iter().map(|mask| mask.as_ref().ok().cloned()).collect::<Option<Vec<_>>>();
     let images: Vec<Result<(u32, u32), DataError>> = (0..dataset.len())
         .into_par_iter()
         .map(|position| {
@@ -135,7 +138,7 @@ pub(super) fn check_split(
     }
     report.sound = sound.len();
     report.count_classes(dataset, &sound, options.min_pixels);
-    CheckedSplit { report, sound }
+    CheckedSplit { report, sound, index: index.map(MaskIndex::from_stats) }
 }
 
 fn look_at_image(
@@ -143,10 +146,9 @@ fn look_at_image(
     position: usize,
     check: ImageCheck,
 ) -> Result<(u32, u32), DataError> {
-    let path = dataset.image_path(position);
     match check {
-        ImageCheck::Decode => io::read_image(&path).map(|image| image.dimensions()),
-        ImageCheck::Header => io::image_size(&path),
+        ImageCheck::Decode => dataset.load_image(position).map(|image| image.dimensions()),
+        ImageCheck::Header => dataset.image_size(position),
     }
 }
 

@@ -2,6 +2,9 @@ use std::fs;
 use std::sync::Mutex;
 
 use super::*;
+use crate::Benchmark;
+use crate::folds::FoldScheme;
+use crate::lists::ListOptions;
 use crate::test_tree::Tree;
 
 const SIZE: (u32, u32) = (40, 30);
@@ -30,8 +33,13 @@ fn check_with(tree: &Tree, options: &CheckOptions<'_>) -> DatasetReport {
     check_dataset(&splits, options).unwrap()
 }
 
+fn folds() -> Vec<Fold> {
+    (0..4).map(|fold| Fold::pascal(fold).unwrap()).collect()
+}
+
 fn check(tree: &Tree) -> DatasetReport {
-    check_with(tree, &CheckOptions { min_pixels: 100, shots: vec![1, 2], ..Default::default() })
+    let shots = vec![1, 2];
+    check_with(tree, &CheckOptions { folds: folds(), min_pixels: 100, shots, ..Default::default() })
 }
 
 fn fold(report: &DatasetReport, index: usize, split: Split) -> &FoldReport {
@@ -67,6 +75,7 @@ fn episodes_of_the_folds() {
     let classes: Vec<_> =
         novel.classes.iter().map(|class| (class.label, class.images, class.eligible)).collect();
     assert_eq!(classes, [(1, 3, 3), (2, 2, 1), (3, 0, 0), (4, 0, 0), (5, 0, 0)]);
+    assert_eq!(novel.classes[1].pixels, 305);
     // One support. Class 1: 3 queries with 2 supports each. Class 2: v2 can be supported by v3, not
     // the other way round, as its object is too small.
     assert_eq!((novel.episodes[0].queries, novel.episodes[0].episodes), (4, 7));
@@ -137,7 +146,7 @@ fn repeated_and_shared_ids_are_found() {
     assert_eq!(report.splits[0].repeated_ids, ["t0"]);
     assert_eq!(report.splits[0].sound, 3);
     assert_eq!(report.shared_ids, ["v3"]);
-    assert!(has(&report, &["1 images are in both lists", "v3", "training list"]));
+    assert!(has(&report, &["1 images are in several lists", "v3", "training list"]));
     assert!(has(&report, &["more than once", "t0"]));
 }
 
@@ -182,9 +191,82 @@ fn reports_travel_as_json_and_progress_covers_every_file() {
 }
 
 #[test]
+fn lists_of_the_hsnet_protocol() {
+    let tree = tree();
+    let lists = |source: Option<&str>| {
+        let options = ListOptions { source: source.map(|name| tree.path(name)), min_pixels: 100 };
+        let lists = Some(ListCheck { benchmark: Benchmark::Pascal, options });
+        let folds = vec![Fold::pascal(0).unwrap()];
+        check_with(&tree, &CheckOptions { folds, min_pixels: 100, lists, ..Default::default() })
+    };
+    // Class 2 has one image of 100 pixels or more, so that its queries have no support.
+    let built = lists(None);
+    assert_eq!(built.lists.len(), 2);
+    let val = built.lists.iter().find(|list| list.split == Split::Val).unwrap();
+    assert!(val.problem.as_ref().unwrap().contains("class 1 has 1 image(s)") && !val.given);
+    assert!(has(&built, &["1 lists of the HSNet protocol cannot be used", "fold 0 of val"]));
+    let train = built.lists.iter().find(|list| list.split == Split::Train).unwrap();
+    assert_eq!((train.pairs, train.images, train.published), (3, 3, false));
+
+    tree.file("own/val/fold0.txt", b"v0__01\nv2__02\nv1__01\nv3__02\n");
+    let given = lists(Some("own"));
+    let val = given.lists.iter().find(|list| list.split == Split::Val).unwrap();
+    assert_eq!((val.pairs, val.images, val.given), (4, 4, true));
+    assert!(has(&given, &["1 lists that were given are not the published ones", "4 entries"]));
+    assert!(has(&given, &["1 lists of the HSNet protocol cannot be used", "fold1.txt"]));
+    assert!(!given.is_clean());
+}
+
+#[test]
+fn classes_of_other_splits_are_not_missed_in_fss1000() {
+    let tree = Tree::empty();
+    for category in ["a", "b", "c", "d"] {
+        for number in 1..=10 {
+            tree.binary_pair(&format!("FSS-1000/{category}"), number, 5);
+        }
+    }
+    for (split, name) in [("trn", "a\nb\n"), ("val", "c\n"), ("test", "d\n")] {
+        tree.file(&format!("fss/{split}.txt"), name.as_bytes());
+    }
+    let root = Benchmark::Fss1000.detect(tree.root(), &Default::default()).unwrap();
+    let splits = Split::ALL.map(|split| (split, root.dataset(split).unwrap()));
+    let options = ListOptions::default();
+    let report = check_dataset(
+        &splits,
+        &CheckOptions {
+            folds: root.folds(FoldScheme::Listed).unwrap(),
+            min_pixels: 1,
+            lists: Some(ListCheck { benchmark: Benchmark::Fss1000, options }),
+            ..Default::default()
+        },
+    )
+    .unwrap();
+    assert!(report.is_clean(), "{:#?}", report.findings());
+    let classes: Vec<usize> = report.folds.iter().map(|fold| fold.classes.len()).collect();
+    assert_eq!(classes, [2, 1, 1]);
+    assert_eq!(fold(&report, 0, Split::Test).classes[0].label, 4);
+    assert_eq!(fold(&report, 0, Split::Test).classes[0].pixels, 50);
+    assert_eq!(report.lists.iter().map(|list| list.pairs).collect::<Vec<_>>(), [20, 10, 10]);
+}
+
+#[test]
+fn folds_of_both_schemes_are_told_apart() {
+    let tree = tree();
+    let mut all = folds();
+    all.push(Fold::new(1, 20, FoldScheme::Interleaved).unwrap());
+    let report = check_with(&tree, &CheckOptions { folds: all, ..Default::default() });
+    assert_eq!(report.folds.len(), 10);
+    assert_eq!(report.folds[9].classes[0].label, 2);
+    assert!(has(&report, &["fold 1 (interleaved) of val"]));
+    assert!(has(&report, &["fold 1 (contiguous) of val"]));
+}
+
+#[test]
 fn classes_that_cannot_be_dealt_are_an_error() {
     let tree = tree();
     let mut dataset = tree.dataset(Split::Val);
     dataset.class_names.truncate(7);
-    assert!(check_dataset(&[(Split::Val, dataset)], &CheckOptions::default()).is_err());
+    let options = CheckOptions { folds: folds(), ..Default::default() };
+    let error = check_dataset(&[(Split::Val, dataset)], &options).unwrap_err().to_string();
+    assert!(error.contains("20 classes") && error.contains("has 7"), "{error}");
 }

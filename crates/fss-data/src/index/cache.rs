@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{CachePlace, MaskStats};
@@ -125,15 +126,31 @@ impl Cache {
         if self.places.is_empty() {
             return 0;
         }
+        if self.changed {
+            self.add_what_others_wrote();
+        }
         let before = self.masks.len();
         let root = &self.root;
         let file = |key: &str| root.join(key.split(ENTRY).next().unwrap_or(key));
-        self.masks.retain(|key, _| alive.contains(key) || file(key).exists());
+        // On several threads: on a network drive each look takes its time.
+        let unsure: Vec<&String> = self.masks.keys().filter(|key| !alive.contains(*key)).collect();
+        let gone: HashSet<String> =
+            unsure.into_par_iter().filter(|key| !file(key).exists()).cloned().collect();
+        self.masks.retain(|key, _| !gone.contains(key));
         let dropped = before - self.masks.len();
         if self.changed || dropped > 0 {
             self.write();
         }
         dropped
+    }
+
+    /// Takes over entries that another process has written since this one read the file, say for the
+    /// other split.
+    fn add_what_others_wrote(&mut self) {
+        let others = self.places.iter().find_map(|place| read(place).ok().flatten());
+        for (key, entry) in others.unwrap_or_default() {
+            self.masks.entry(key).or_insert(entry);
+        }
     }
 
     fn write(self) {

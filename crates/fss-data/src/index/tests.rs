@@ -146,6 +146,23 @@ fn the_cache_may_lie_elsewhere_or_be_off() {
 }
 
 #[test]
+fn two_processes_that_index_at_once_keep_each_others_entries() {
+    let tree = tree();
+    // While the training masks are counted, another process counts those of the other split.
+    let other = Mutex::new(None);
+    let progress = |done: usize, _: usize| {
+        if done == 1 {
+            *other.lock().unwrap() = Some(build(&tree, Split::Val).report());
+        }
+    };
+    let options = IndexOptions { progress: Some(&progress), ..Default::default() };
+    MaskIndex::build_with(&tree.dataset(Split::Train), &options).unwrap();
+    assert_eq!(other.into_inner().unwrap(), Some(report(0, 1, 0)));
+    assert_eq!(build(&tree, Split::Val).report(), report(1, 0, 0));
+    assert_eq!(build(&tree, Split::Train).report(), report(2, 0, 0));
+}
+
+#[test]
 fn a_cache_that_cannot_be_written_is_no_failure() {
     let tree = tree();
     let file = tree.file("file", b"not a folder");

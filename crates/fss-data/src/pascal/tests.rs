@@ -175,8 +175,8 @@ fn missing_and_mismatched_files_are_named() {
 
 #[test]
 fn splits_have_names() {
-    for split in Split::TRAIN_VAL {
+    for split in Split::ALL {
         assert_eq!(split.to_string().parse::<Split>().unwrap(), split);
     }
-    assert!(message("test".parse::<Split>()).contains("train or val"));
+    assert!(message("trainval".parse::<Split>()).contains("train, val or test"));
 }
