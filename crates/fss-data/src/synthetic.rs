@@ -1,7 +1,8 @@
-//! A data set made by machine: textured shapes over calm backgrounds, in the layout of PASCAL VOC.
+//! Data sets made by machine: textured shapes over calm backgrounds, in the layouts of PASCAL VOC
+//! ([`generate`]), COCO ([`generate_coco`]) and FSS-1000 ([`generate_fss1000`]).
 //!
-//! It stands in for PASCAL-5i where there is no download: real JPEG and PNG files that go through
-//! the same readers, samplers, trainers and evaluators.
+//! They stand in for the benchmarks where there is no download: real JPEG, PNG and JSON files that
+//! go through the same readers, samplers, trainers and evaluators.
 //!
 //! **What makes it a test of few-shot segmentation.** A class is an outline together with a surface
 //! pattern and the grain of that pattern ([`SyntheticClass`]). Colours are drawn anew for every
@@ -27,27 +28,35 @@
 //! ```
 
 mod class;
+mod coco;
+mod coco_json;
 mod config;
+mod fss1000;
 mod math;
+mod outline;
 mod render;
 mod scene;
 mod shape;
 mod store;
 mod summary;
 mod texture;
+mod voc;
 
 use image::RgbImage;
 use ndarray::Array2;
 
 pub use class::{Grain, MAX_CLASSES, Shape, SyntheticClass, Texture};
+pub use coco::{CocoConfig, generate_coco};
 pub use config::SyntheticConfig;
-pub use store::{MARKER, Progress, generate};
+pub use fss1000::{Fss1000Config, generate_fss1000};
+pub use store::{MARKER, Progress};
 pub use summary::{ClassCount, ListSummary, Origin, Summary};
+pub use voc::generate;
 
 use crate::DataError;
 use crate::dataset::Split;
 
-/// One picture with its label mask.
+/// One picture with its label mask, in the layout of PASCAL VOC.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SyntheticImage {
     /// Its name without extension, as in the lists.
@@ -80,7 +89,9 @@ fn draw_checked(config: &SyntheticConfig, split: Split, index: usize) -> Synthet
         Split::Val => 2,
         Split::Test => 3,
     };
-    let scene = scene::Scene::draw(config, list, index);
+    let scene = scene::Scene::draw(config, scene::stream(list, index as u64), |draw| {
+        scene::mixed_labels(config, list, index, draw)
+    });
     let (image, mask) = render::render(&scene);
     SyntheticImage { id: id(split, index), image, mask, objects: scene.objects.len() }
 }
@@ -90,5 +101,7 @@ fn id(split: Split, index: usize) -> String {
     format!("{split}_{index:06}")
 }
 
+#[cfg(test)]
+mod layout_tests;
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::ClassId;
+
 /// The outline of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -62,21 +64,26 @@ impl Grain {
     }
 }
 
-/// A class of the synthetic set: an outline, a surface and its grain. Colours say nothing.
+/// A class of a synthetic set: an outline, a surface and its grain. Colours say nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SyntheticClass {
-    /// The label in the masks, `1..=20`.
-    pub label: u8,
+    /// The number of the class, `1..=1000`: its label in masks of labels.
+    pub label: ClassId,
     /// The outline.
     pub shape: Shape,
     /// The surface.
     pub texture: Texture,
+    /// The surface of one half, where the two halves of the object differ.
+    pub half: Option<Texture>,
     /// The grain of the surface.
     pub grain: Grain,
 }
 
-/// How many classes there are at most.
-pub const MAX_CLASSES: u8 = 20;
+/// How many classes there are.
+pub const MAX_CLASSES: ClassId = 1000;
+
+/// How many of them have one surface all over. The others have two halves.
+const PLAIN: usize = 200;
 
 const SHAPES: [Shape; 10] = [
     Shape::Disc,
@@ -105,46 +112,69 @@ const TEXTURES: [Texture; 10] = [
 ];
 
 impl SyntheticClass {
-    /// The class of a label `1..=20`; `None` for any other.
+    /// The class of a label `1..=1000`; `None` for any other.
     ///
-    /// Each texture belongs to two classes, ten labels apart: of different grain, on different
-    /// shapes, and (with contiguous folds of five) in different folds. So the novel classes of
-    /// every fold are new combinations of things that the base classes show one by one.
-    pub fn of(label: u8) -> Option<Self> {
+    /// Among the first 20, each texture belongs to two classes, ten labels apart: of different
+    /// grain, on different shapes, and (with contiguous folds of five) in different folds. So the
+    /// novel classes of every fold are new combinations of things that the base classes show one by
+    /// one. Labels up to 200 are all further combinations of texture, grain and shape; those beyond
+    /// have halves of two textures.
+    pub fn of(label: ClassId) -> Option<Self> {
         if !(1..=MAX_CLASSES).contains(&label) {
             return None;
         }
         let at = usize::from(label - 1);
-        let (texture, second) = (at % 10, at / 10);
+        let texture = at % 10;
+        let (round, half) = match at.checked_sub(PLAIN) {
+            None => (at / 10, None),
+            // Steps of 1 to 4 along the circle of textures give each pair once.
+            Some(rest) => (rest / 40, Some(TEXTURES[(texture + 1 + rest / 10 % 4) % 10])),
+        };
         Some(Self {
             label,
-            shape: SHAPES[(texture + 3 * second) % 10],
+            shape: SHAPES[(texture + 3 * round) % 10],
             texture: TEXTURES[texture],
-            grain: if (texture + second) % 2 == 0 { Grain::Fine } else { Grain::Coarse },
+            half,
+            // From round 10 on the shapes come again, with the other grain.
+            grain: if (texture + round + round / 10).is_multiple_of(2) {
+                Grain::Fine
+            } else {
+                Grain::Coarse
+            },
         })
     }
 }
 
+impl Texture {
+    /// As an adjective.
+    fn adjective(self) -> &'static str {
+        match self {
+            Self::Stripes => "striped",
+            Self::Checks => "checked",
+            Self::Dots => "dotted",
+            Self::Waves => "wavy",
+            Self::Rings => "ringed",
+            Self::Blotches => "blotchy",
+            Self::Bricks => "bricked",
+            Self::Zigzag => "zigzag",
+            Self::Net => "netted",
+            Self::Mosaic => "tiled",
+        }
+    }
+}
+
 impl fmt::Display for SyntheticClass {
-    /// As in "fine-striped disc".
+    /// As in "fine striped disc" or "coarse striped-dotted disc".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let grain = match self.grain {
             Grain::Fine => "fine",
             Grain::Coarse => "coarse",
         };
-        let texture = match self.texture {
-            Texture::Stripes => "striped",
-            Texture::Checks => "checked",
-            Texture::Dots => "dotted",
-            Texture::Waves => "wavy",
-            Texture::Rings => "ringed",
-            Texture::Blotches => "blotchy",
-            Texture::Bricks => "bricked",
-            Texture::Zigzag => "zigzag",
-            Texture::Net => "netted",
-            Texture::Mosaic => "tiled",
-        };
-        write!(f, "{grain} {texture} {}", format!("{:?}", self.shape).to_lowercase())
+        write!(f, "{grain} {}", self.texture.adjective())?;
+        if let Some(half) = self.half {
+            write!(f, "-{}", half.adjective())?;
+        }
+        write!(f, " {}", format!("{:?}", self.shape).to_lowercase())
     }
 }
 
@@ -163,8 +193,25 @@ mod tests {
         let names: HashSet<_> = all.iter().map(ToString::to_string).collect();
         assert_eq!((looks.len(), outlines.len(), names.len()), (20, 20, 20));
         assert_eq!(SyntheticClass::of(0), None);
-        assert_eq!(SyntheticClass::of(21), None);
+        assert_eq!(SyntheticClass::of(MAX_CLASSES + 1), None);
         assert_eq!(all[0].to_string(), "fine striped disc");
+    }
+
+    #[test]
+    fn all_thousand_classes_differ() {
+        let all: Vec<_> = (1..=MAX_CLASSES).filter_map(SyntheticClass::of).collect();
+        let names: HashSet<_> = all.iter().map(ToString::to_string).collect();
+        let looks: HashSet<_> = all
+            .iter()
+            .map(|c| {
+                // Which half is which does not show.
+                let mut textures = [Some(c.texture), c.half].map(|t| t.map(Texture::adjective));
+                textures.sort_unstable();
+                (c.shape, c.grain, textures)
+            })
+            .collect();
+        assert_eq!((names.len(), looks.len()), (1000, 1000));
+        assert_eq!(all[999].to_string(), "coarse tiled-wavy crescent");
     }
 
     #[test]
@@ -172,7 +219,7 @@ mod tests {
         for index in 0..4 {
             let fold = Fold::pascal(index).unwrap();
             let of = |labels: Vec<crate::ClassId>| -> Vec<SyntheticClass> {
-                labels.into_iter().filter_map(|c| SyntheticClass::of(c as u8)).collect()
+                labels.into_iter().filter_map(SyntheticClass::of).collect()
             };
             let (base, novel) = (of(fold.base_classes()), of(fold.novel_classes()));
             for class in &novel {

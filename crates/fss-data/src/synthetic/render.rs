@@ -15,23 +15,44 @@ const SAMPLES: usize = 3;
 /// The picture, and its label mask `[H, W]` with 255 along the outlines.
 pub(super) fn render(scene: &Scene) -> (RgbImage, Array2<u8>) {
     let [width, height] = scene.size;
+    let mut mask = Array2::zeros((height as usize, width as usize));
+    // Borders are about 1 % of the side wide in all, as in VOC, and at least 2 pixels.
+    let border = (f64::from(width + height) / 400.0).max(1.0);
+    let image = paint(scene, |_, object, at, distance| {
+        if distance.abs() <= border {
+            mask[at] = IGNORE_INDEX;
+        } else if distance < 0.0 {
+            // Sets with masks of labels have fewer classes than a pixel can tell apart.
+            mask[at] = object.class.label as u8;
+        }
+    });
+    (image, mask)
+}
+
+/// The picture, and for each pixel `[H, W]` the number of the object whose surface its centre
+/// shows, counted from 1; 0 is the background.
+pub(super) fn render_objects(scene: &Scene) -> (RgbImage, Array2<u16>) {
+    let [width, height] = scene.size;
+    let mut shown = Array2::zeros((height as usize, width as usize));
+    let image = paint(scene, |number, _, at, distance| {
+        if distance < 0.0 {
+            shown[at] = number as u16 + 1;
+        }
+    });
+    (image, shown)
+}
+
+/// The picture. `visit` is told an object's number, the object, and row, column and distance of
+/// every pixel around it.
+fn paint(scene: &Scene, mut visit: impl FnMut(usize, &Object, [usize; 2], f64)) -> RgbImage {
     let mut canvas = Canvas::new(scene);
     for thing in &scene.clutter {
         canvas.paint(thing, |_, _| ());
     }
-    let mut mask = Array2::zeros((height as usize, width as usize));
-    // Borders are about 1 % of the side wide in all, as in VOC, and at least 2 pixels.
-    let border = (f64::from(width + height) / 400.0).max(1.0);
-    for object in &scene.objects {
-        canvas.paint(object, |at, distance| {
-            if distance.abs() <= border {
-                mask[at] = IGNORE_INDEX;
-            } else if distance < 0.0 {
-                mask[at] = object.class.label;
-            }
-        });
+    for (number, object) in scene.objects.iter().enumerate() {
+        canvas.paint(object, |at, distance| visit(number, object, at, distance));
     }
-    (canvas.develop(scene), mask)
+    canvas.develop(scene)
 }
 
 /// Something that can be laid over the canvas.
@@ -176,7 +197,8 @@ impl Layer for Object {
     fn surface(&self, at: [f64; 2]) -> (Colour, f64) {
         let own = turned(at, self.centre, self.axis).map(|x| x / self.period);
         let shifted = [own[0] + self.phase[0], own[1] + self.phase[1]];
-        let t = second_colour(self.class.texture, own, shifted, self.seed);
+        let texture = self.class.half.filter(|_| own[0] < 0.0).unwrap_or(self.class.texture);
+        let t = second_colour(texture, own, shifted, self.seed);
         let towards = [0, 1].map(|i| (at[i] - self.centre[i]) / self.radius);
         let light = 1.0 + self.light[0] * towards[0] + self.light[1] * towards[1];
         let [a, b] = self.colours;

@@ -3,6 +3,7 @@
 use super::SyntheticConfig;
 use super::class::SyntheticClass;
 use super::math::{Draw, direction, length};
+use crate::ClassId;
 
 /// A colour with components in `[0, 1]`.
 pub(super) type Colour = [f64; 3];
@@ -60,14 +61,20 @@ pub(super) struct Object {
 }
 
 impl Scene {
-    /// The scene of picture `index` of a list, from its own stream of random numbers.
-    pub(super) fn draw(config: &SyntheticConfig, list: u64, index: usize) -> Self {
-        let mut draw = Draw::new(config.seed, (list << 40) + index as u64);
+    /// The scene of a picture, from a stream of random numbers of its own.
+    ///
+    /// `labels` names the classes of its objects; those that find no place are left out.
+    pub(super) fn draw(
+        config: &SyntheticConfig,
+        stream: u64,
+        labels: impl FnOnce(&mut Draw) -> Vec<ClassId>,
+    ) -> Self {
+        let mut draw = Draw::new(config.seed, stream);
         let [low, high] = config.side;
         let size = [draw.whole(low, high), draw.whole(low, high)];
         let side = f64::from(size[0] + size[1]) / 2.0;
         let background = Background::draw(&mut draw, size);
-        let labels = labels(config, list, index, &mut draw);
+        let labels = labels(&mut draw);
         let objects = place(config, &labels, size, side, &mut draw);
         let clutter = (0..draw.whole(config.clutter[0], config.clutter[1]))
             .map(|_| Clutter::draw(&mut draw, size, side))
@@ -75,34 +82,77 @@ impl Scene {
         let noise = draw.range(0.004, 0.014);
         Self { size, background, clutter, objects, noise, noise_seed: draw.seed() }
     }
+
+    /// Adds several small objects of one class close together, if there is room: a crowd.
+    ///
+    /// Returns how many there are.
+    pub(super) fn add_crowd(
+        &mut self,
+        config: &SyntheticConfig,
+        class: SyntheticClass,
+        draw: &mut Draw,
+    ) -> usize {
+        let side = f64::from(self.size[0] + self.size[1]) / 2.0;
+        let [_, largest] = config.object_percent.map(|percent| f64::from(percent) / 100.0);
+        let reach = largest * side / 2.0;
+        let before = self.objects.len();
+        for _ in 0..40 {
+            let margin = |n: u32| reach.min(f64::from(n) / 2.0);
+            let middle = self.size.map(|n| draw.range(margin(n), f64::from(n) - margin(n)));
+            if !free(&self.objects, middle, reach) {
+                continue;
+            }
+            for _ in 0..24 {
+                let radius = draw.range(0.3, 0.42) * reach;
+                let towards = direction(draw.range(0.0, 1.0));
+                let far = draw.range(0.0, reach - radius);
+                let centre = [0, 1].map(|axis| middle[axis] + far * towards[axis]);
+                if free(&self.objects[before..], centre, radius) {
+                    self.objects.push(Object::draw(draw, class, centre, radius, side));
+                }
+            }
+            break;
+        }
+        self.objects.len() - before
+    }
 }
 
-/// The classes of the objects of a picture.
+/// The classes of the objects of picture `index` of a list.
 ///
 /// The first one goes round all classes in a new random order every time, so that all are about
 /// equally frequent even in small sets; the others are drawn, mostly without repetition.
-fn labels(config: &SyntheticConfig, list: u64, index: usize, draw: &mut Draw) -> Vec<u8> {
+pub(super) fn mixed_labels(
+    config: &SyntheticConfig,
+    list: u64,
+    index: usize,
+    draw: &mut Draw,
+) -> Vec<ClassId> {
     let classes = usize::from(config.classes);
-    let mut order: Vec<u8> = (1..=config.classes).collect();
+    let mut order: Vec<ClassId> = (1..=ClassId::from(config.classes)).collect();
     let round = (index / classes) as u64;
-    Draw::new(config.seed ^ 0x0c1a_55e5, (list << 40) + round).shuffle(&mut order);
+    Draw::new(config.seed ^ 0x0c1a_55e5, stream(list, round)).shuffle(&mut order);
     let mut labels = vec![order[index % classes]];
     // The larger of two draws: with other objects beside it, a class has to be told apart.
     let mut number = || draw.whole(config.objects[0], config.objects[1]) as usize;
     let wanted = number().max(number());
     while labels.len() < wanted {
         let again = draw.chance(config.repeat_percent);
-        let others: Vec<u8> = order.iter().copied().filter(|c| !labels.contains(c)).collect();
+        let others: Vec<ClassId> = order.iter().copied().filter(|c| !labels.contains(c)).collect();
         let pool = if again || others.is_empty() { labels.clone() } else { others };
         labels.push(draw.one_of(&pool));
     }
     labels
 }
 
+/// The number of the stream for item `index` of a list: lists share no pictures.
+pub(super) fn stream(list: u64, index: u64) -> u64 {
+    (list << 40) + index
+}
+
 /// Finds a place for each object, apart from the others; later ones without a place are dropped.
 fn place(
     config: &SyntheticConfig,
-    labels: &[u8],
+    labels: &[ClassId],
     size: [u32; 2],
     side: f64,
     draw: &mut Draw,
@@ -119,17 +169,21 @@ fn place(
                 let margin = (0.75 * radius).min(f64::from(n) / 2.0);
                 draw.range(margin, f64::from(n) - margin)
             });
-            let free = objects.iter().all(|other| {
-                let apart = length([centre[0] - other.centre[0], centre[1] - other.centre[1]]);
-                apart > 0.95 * (radius + other.radius)
-            });
-            if free {
+            if free(&objects, centre, radius) {
                 objects.push(Object::draw(draw, class, centre, radius, side));
                 break;
             }
         }
     }
     objects
+}
+
+/// Whether a circle is clear of all objects.
+fn free(objects: &[Object], centre: [f64; 2], radius: f64) -> bool {
+    objects.iter().all(|other| {
+        let apart = length([centre[0] - other.centre[0], centre[1] - other.centre[1]]);
+        apart > 0.95 * (radius + other.radius)
+    })
 }
 
 impl Object {

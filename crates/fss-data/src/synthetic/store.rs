@@ -6,11 +6,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rayon::prelude::*;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{ListSummary, Origin, Summary, SyntheticConfig, SyntheticImage, draw_checked, id};
-use crate::dataset::Split;
+use super::{ListSummary, Origin, Summary};
 use crate::{DataError, io};
 
 /// The file that marks a folder as a synthetic set and says how it was made.
@@ -18,10 +17,6 @@ pub const MARKER: &str = "synthetic.json";
 
 /// Raised when the same configuration gives other pictures than before.
 const VERSION: u32 = 1;
-
-const IMAGES: &str = "JPEGImages";
-const MASKS: &str = "SegmentationClass";
-const LISTS: &str = "ImageSets";
 
 /// How far the making of a set has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,38 +27,62 @@ pub struct Progress {
     pub total: usize,
 }
 
+/// A configuration of synthetic sets, and the tree of folders that it fills.
+pub(super) trait Layout: Serialize + DeserializeOwned + PartialEq + Sync {
+    /// Tells the layouts apart.
+    const NAME: &'static str;
+
+    /// Refuses settings that make no sense.
+    fn check(&self) -> Result<(), DataError>;
+
+    /// Number of pictures.
+    fn pictures(&self) -> usize;
+
+    /// The files of the set, relative to its folder; with them, it counts as complete.
+    fn files(&self) -> Vec<PathBuf>;
+
+    /// Writes everything into an empty folder.
+    fn write(&self, folder: &Path, report: &Reporter<'_>) -> Result<Lists, DataError>;
+}
+
+/// What the lists of a set hold.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Lists {
+    pub(super) train: ListSummary,
+    pub(super) val: ListSummary,
+    #[serde(default, skip_serializing_if = "ListSummary::is_empty")]
+    pub(super) test: ListSummary,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Marker {
     version: u32,
-    config: SyntheticConfig,
-    train: ListSummary,
-    val: ListSummary,
+    #[serde(default = "first_layout", skip_serializing_if = "is_first_layout")]
+    layout: String,
+    config: serde_json::Value,
+    #[serde(flatten)]
+    lists: Lists,
 }
 
-/// Makes the set in the folder `root`, or finds it there.
-///
-/// The layout is that of PASCAL VOC as SSP reads it: `JPEGImages/<id>.jpg`,
-/// `SegmentationClass/<id>.png` (8-bit palette), `ImageSets/{train,val}.txt`; and a file
-/// `synthetic.json` with the configuration. Pictures are drawn in parallel on rayon's threads;
-/// `progress` is called from them after every picture and may stop the work.
-///
-/// A folder that already holds the set of this very configuration is left as it is. All is written
-/// to a temporary folder beside `root` first, which takes its name at the end: `root` is complete
-/// or not there.
-///
-/// # Errors
-/// [`DataError::Setting`] for a configuration that makes no sense; [`DataError::Invalid`] if `root`
-/// holds anything else; [`DataError::Io`] if files cannot be written, or (of the kind
-/// [`ErrorKind::Interrupted`]) if `progress` stopped the work.
-pub fn generate(
+/// The layout of sets that do not name it.
+fn first_layout() -> String {
+    super::SyntheticConfig::NAME.to_owned()
+}
+
+fn is_first_layout(name: &String) -> bool {
+    *name == first_layout()
+}
+
+/// Makes a set in the folder `root`, or finds it there.
+pub(super) fn make<L: Layout>(
     root: &Path,
-    config: &SyntheticConfig,
-    progress: impl Fn(Progress) -> ControlFlow<()> + Sync,
+    layout: &L,
+    progress: &(dyn Fn(Progress) -> ControlFlow<()> + Sync),
 ) -> Result<Summary, DataError> {
-    config.check()?;
+    layout.check()?;
     let root = absolute(root)?;
     if occupied(&root)? {
-        return reuse(root, config);
+        return reuse(root, layout);
     }
     let parent = root.parent().unwrap_or(&root);
     fs::create_dir_all(parent).map_err(|e| DataError::io("create", parent, e))?;
@@ -73,20 +92,18 @@ pub fn generate(
         .suffix(io::TEMP_SUFFIX)
         .tempdir_in(parent)
         .map_err(|e| DataError::io("create a folder in", parent, e))?;
-    let set = Staging { folder: staging.path(), config };
-    for name in [IMAGES, MASKS, LISTS] {
-        let folder = set.folder.join(name);
-        fs::create_dir(&folder).map_err(|e| DataError::io("create", &folder, e))?;
-    }
-    let report = Reporter::new(config, &progress);
-    let train = set.write_list(Split::Train, &report)?;
-    let val = set.write_list(Split::Val, &report)?;
-    set.write_marker(&train, &val)?;
+    let lists = layout.write(staging.path(), &Reporter::new(layout.pictures(), progress))?;
+    let lists = write_marker(staging.path(), layout, lists)?;
     if let Err(error) = put_in_place(staging, &root) {
         // Another process may have been faster.
-        return if occupied(&root)? { reuse(root, config) } else { Err(error) };
+        return if occupied(&root)? { reuse(root, layout) } else { Err(error) };
     }
-    Ok(Summary { root, origin: Origin::Generated, train, val })
+    Ok(summary(root, Origin::Generated, lists))
+}
+
+fn summary(root: PathBuf, origin: Origin, lists: Lists) -> Summary {
+    let Lists { train, val, test } = lists;
+    Summary { root, origin, train, val, test }
 }
 
 /// The absolute path, through links where it exists.
@@ -108,7 +125,7 @@ fn occupied(root: &Path) -> Result<bool, DataError> {
     }
 }
 
-fn reuse(root: PathBuf, config: &SyntheticConfig) -> Result<Summary, DataError> {
+fn reuse<L: Layout>(root: PathBuf, layout: &L) -> Result<Summary, DataError> {
     const ELSEWHERE: &str = "name an empty or new folder, or remove this one";
     let path = root.join(MARKER);
     let text = match fs::read(&path) {
@@ -119,36 +136,30 @@ fn reuse(root: PathBuf, config: &SyntheticConfig) -> Result<Summary, DataError> 
         }
         Err(error) => return Err(DataError::io("read", &path, error)),
     };
-    let marker: Marker = serde_json::from_slice(&text).map_err(|error| {
+    let damaged = |error: serde_json::Error| {
         DataError::invalid(&path, format!("this describes no synthetic set ({error})"), ELSEWHERE)
-    })?;
+    };
+    let marker: Marker = serde_json::from_slice(&text).map_err(damaged)?;
     if marker.version != VERSION {
         let problem = "the folder holds a synthetic set of another version of this program";
         return Err(DataError::invalid(&root, problem, ELSEWHERE));
     }
-    if marker.config != *config {
+    if marker.layout != L::NAME {
+        let problem = format!("the folder holds a synthetic set in the layout {:?}", marker.layout);
+        return Err(DataError::invalid(&root, problem, ELSEWHERE));
+    }
+    let config: L = serde_json::from_value(marker.config).map_err(damaged)?;
+    if config != *layout {
         let problem = "the folder holds a synthetic set of another configuration";
         return Err(DataError::invalid(&root, problem, ELSEWHERE));
     }
-    for split in Split::TRAIN_VAL {
-        for id in (0..config.images(split)).map(|index| id(split, index)) {
-            for file in [image_path(&root, &id), mask_path(&root, &id)] {
-                if !file.is_file() {
-                    let problem = "this file of the synthetic set is gone";
-                    return Err(DataError::invalid(&file, problem, ELSEWHERE));
-                }
-            }
+    for file in layout.files().into_iter().map(|file| root.join(file)) {
+        if !file.is_file() {
+            let problem = "this file of the synthetic set is gone";
+            return Err(DataError::invalid(&file, problem, ELSEWHERE));
         }
     }
-    Ok(Summary { root, origin: Origin::Reused, train: marker.train, val: marker.val })
-}
-
-fn image_path(root: &Path, id: &str) -> PathBuf {
-    root.join(IMAGES).join(format!("{id}.jpg"))
-}
-
-fn mask_path(root: &Path, id: &str) -> PathBuf {
-    root.join(MASKS).join(format!("{id}.png"))
+    Ok(summary(root, Origin::Reused, marker.lists))
 }
 
 /// Gives the finished folder its name. An empty folder in its place is replaced.
@@ -170,27 +181,43 @@ fn put_in_place(staging: tempfile::TempDir, root: &Path) -> Result<(), DataError
 fn open_to_umask(staging: &Path) {
     // A folder made within shows what the user's umask leaves. If this fails, the set is merely
     // private.
-    let probe = staging.join(LISTS);
-    if let Ok(metadata) = fs::metadata(probe) {
+    let within = fs::read_dir(staging).into_iter().flatten().flatten();
+    let folder = within.filter_map(|entry| entry.metadata().ok()).find(|data| data.is_dir());
+    if let Some(metadata) = folder {
         let _ = fs::set_permissions(staging, metadata.permissions());
     }
 }
 
+fn write_marker<L: Layout>(folder: &Path, layout: &L, lists: Lists) -> Result<Lists, DataError> {
+    let path = folder.join(MARKER);
+    let failed = |error| DataError::io("write", &path, Error::other::<serde_json::Error>(error));
+    let config = serde_json::to_value(layout).map_err(failed)?;
+    let marker = Marker { version: VERSION, layout: L::NAME.to_owned(), config, lists };
+    let mut text = serde_json::to_vec_pretty(&marker).map_err(failed)?;
+    text.push(b'\n');
+    io::write_atomic(&path, &text)?;
+    Ok(marker.lists)
+}
+
+/// Makes a new folder below another, with those between.
+pub(super) fn create_folder(folder: &Path) -> Result<(), DataError> {
+    fs::create_dir_all(folder).map_err(|e| DataError::io("create", folder, e))
+}
+
 /// Counts pictures, and passes on the wish to stop.
-struct Reporter<'a, F> {
-    progress: &'a F,
+pub(super) struct Reporter<'a> {
+    progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync),
     done: AtomicUsize,
     total: usize,
     stopped: AtomicBool,
 }
 
-impl<'a, F: Fn(Progress) -> ControlFlow<()> + Sync> Reporter<'a, F> {
-    fn new(config: &SyntheticConfig, progress: &'a F) -> Self {
-        let total = config.train_images + config.val_images;
+impl<'a> Reporter<'a> {
+    fn new(total: usize, progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync)) -> Self {
         Self { progress, done: AtomicUsize::new(0), total, stopped: AtomicBool::new(false) }
     }
 
-    fn picture_written(&self, folder: &Path) -> Result<(), DataError> {
+    pub(super) fn picture_written(&self, folder: &Path) -> Result<(), DataError> {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         if (self.progress)(Progress { done, total: self.total }).is_break() {
             self.stopped.store(true, Ordering::Relaxed);
@@ -200,55 +227,5 @@ impl<'a, F: Fn(Progress) -> ControlFlow<()> + Sync> Reporter<'a, F> {
             return Err(DataError::io("finish", folder, error));
         }
         Ok(())
-    }
-}
-
-/// The folder while it is being filled.
-struct Staging<'a> {
-    folder: &'a Path,
-    config: &'a SyntheticConfig,
-}
-
-impl Staging<'_> {
-    /// Draws and writes the pictures of a list, and the list.
-    fn write_list<F: Fn(Progress) -> ControlFlow<()> + Sync>(
-        &self,
-        split: Split,
-        report: &Reporter<'_, F>,
-    ) -> Result<ListSummary, DataError> {
-        let images = self.config.images(split);
-        let empty = || ListSummary::new(self.config);
-        let summary = (0..images)
-            .into_par_iter()
-            .map(|index| {
-                let drawn = draw_checked(self.config, split, index);
-                self.write_picture(&drawn)?;
-                report.picture_written(self.folder)?;
-                Ok(empty().count(&drawn))
-            })
-            .try_reduce(empty, |a, b| Ok(a.merge(b)))?;
-        let list: String = (0..images).map(|index| id(split, index) + "\n").collect();
-        io::write_atomic(&self.folder.join(LISTS).join(format!("{split}.txt")), list.as_bytes())?;
-        Ok(summary)
-    }
-
-    fn write_picture(&self, drawn: &SyntheticImage) -> Result<(), DataError> {
-        let quality = self.config.jpeg_quality;
-        io::write_jpeg(&image_path(self.folder, &drawn.id), &drawn.image, quality)?;
-        io::write_mask(&mask_path(self.folder, &drawn.id), &drawn.mask)
-    }
-
-    fn write_marker(&self, train: &ListSummary, val: &ListSummary) -> Result<(), DataError> {
-        let marker = Marker {
-            version: VERSION,
-            config: self.config.clone(),
-            train: train.clone(),
-            val: val.clone(),
-        };
-        let path = self.folder.join(MARKER);
-        let mut text = serde_json::to_vec_pretty(&marker)
-            .map_err(|e| DataError::io("write", &path, Error::other(e)))?;
-        text.push(b'\n');
-        io::write_atomic(&path, &text)
     }
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SyntheticConfig, SyntheticImage};
+use super::{SyntheticClass, SyntheticImage};
+use crate::ClassId;
 
 /// Whether the set was made or found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +19,16 @@ pub enum Origin {
 /// A synthetic set on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Its folder: the data root for readers of the VOC layout.
+    /// Its folder: the data root for readers of its layout.
     pub root: PathBuf,
     /// Whether it was made or found.
     pub origin: Origin,
-    /// The pictures of `ImageSets/train.txt`.
+    /// The pictures for training.
     pub train: ListSummary,
-    /// The pictures of `ImageSets/val.txt`.
+    /// The pictures for validation.
     pub val: ListSummary,
+    /// The pictures for testing, in layouts that have a list of their own for them.
+    pub test: ListSummary,
 }
 
 /// What the pictures of one list hold.
@@ -42,8 +45,8 @@ pub struct ListSummary {
 /// How often one class occurs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClassCount {
-    /// The label in the masks.
-    pub label: u8,
+    /// The number of the class.
+    pub label: ClassId,
     /// What the class looks like.
     pub name: String,
     /// Number of pictures with at least one pixel of it.
@@ -53,10 +56,9 @@ pub struct ClassCount {
 }
 
 impl ListSummary {
-    pub(super) fn new(config: &SyntheticConfig) -> Self {
-        let classes = config
-            .synthetic_classes()
-            .into_iter()
+    pub(super) fn new(classes: &[SyntheticClass]) -> Self {
+        let classes = classes
+            .iter()
             .map(|class| ClassCount {
                 label: class.label,
                 name: class.to_string(),
@@ -67,16 +69,31 @@ impl ListSummary {
         Self { images: 0, objects: 0, classes }
     }
 
-    pub(super) fn count(mut self, drawn: &SyntheticImage) -> Self {
+    /// Whether there are no pictures.
+    pub(super) fn is_empty(&self) -> bool {
+        self.images == 0
+    }
+
+    pub(super) fn count(self, drawn: &SyntheticImage) -> Self {
         let mut pixels = [0u64; 256];
         drawn.mask.iter().for_each(|&label| pixels[usize::from(label)] += 1);
+        let of = |class: ClassId| pixels.get(usize::from(class)).copied().unwrap_or(0);
+        self.count_picture(drawn.objects, of)
+    }
+
+    /// Adds a picture that shows so many objects and so many pixels of a class.
+    pub(super) fn count_picture(
+        mut self,
+        objects: usize,
+        pixels_of: impl Fn(ClassId) -> u64,
+    ) -> Self {
         for class in &mut self.classes {
-            let here = pixels[usize::from(class.label)];
+            let here = pixels_of(class.label);
             class.pixels += here;
             class.images += usize::from(here > 0);
         }
         self.images += 1;
-        self.objects += drawn.objects;
+        self.objects += objects;
         self
     }
 
