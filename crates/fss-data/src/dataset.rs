@@ -126,6 +126,19 @@ pub trait DrawMask: fmt::Debug + Send + Sync {
     /// What tells the mask of image `position` from others of the same annotation file, say the
     /// image's id; empty where every image has a file of its own.
     fn entry(&self, position: usize) -> String;
+
+    /// The class of image `position`, if its mask shows that class alone: 1 is that class then,
+    /// whatever its number. None for a mask of labels.
+    fn only_class(&self, position: usize) -> Option<ClassId> {
+        let _ = position;
+        None
+    }
+
+    /// The image itself, where it lies in the annotation file and has no file of its own.
+    fn embedded_image(&self, position: usize) -> Option<Result<RgbImage, DataError>> {
+        let _ = position;
+        None
+    }
 }
 
 /// One image with its label mask.
@@ -189,11 +202,21 @@ impl SegmentationDataset {
     /// # Panics
     /// When `position` is not below [`len`](Self::len).
     pub fn mask_label(&self, position: usize, class: ClassId) -> Option<u8> {
+        match self.only_class(position) {
+            Some(only) => (only == class).then_some(1),
+            None => u8::try_from(class).ok().filter(|&label| label != 0 && label != IGNORE_INDEX),
+        }
+    }
+
+    /// The class of mask `position`, if it shows one class alone; none for a mask of labels.
+    ///
+    /// # Panics
+    /// When `position` is not below [`len`](Self::len).
+    pub fn only_class(&self, position: usize) -> Option<ClassId> {
         match &self.masks {
-            Masks::Binary { classes, .. } => (classes[position] == class).then_some(1),
-            Masks::Labels | Masks::Drawn(_) => {
-                u8::try_from(class).ok().filter(|&label| label != 0 && label != IGNORE_INDEX)
-            }
+            Masks::Labels => None,
+            Masks::Binary { classes, .. } => Some(classes[position]),
+            Masks::Drawn(drawing) => drawing.only_class(position),
         }
     }
 
@@ -212,11 +235,11 @@ impl SegmentationDataset {
     /// How many pixels of mask `position` show each class, from the counts of its values; the
     /// background as class 0 included.
     fn class_pixels(&self, position: usize, mask: &MaskStats) -> BTreeMap<ClassId, u64> {
-        let class_of = |label: u8| match (&self.masks, label) {
-            (_, 0) => Some(0),
-            (Masks::Binary { classes, .. }, _) => Some(classes[position]),
-            (_, IGNORE_INDEX) => None,
-            _ => Some(ClassId::from(label)),
+        let only = self.only_class(position);
+        let class_of = |label: u8| match label {
+            0 => Some(0),
+            IGNORE_INDEX => None,
+            _ => Some(only.unwrap_or(ClassId::from(label))),
         };
         mask.counts().iter().filter_map(|&(label, n)| Some((class_of(label)?, n))).collect()
     }
@@ -296,8 +319,32 @@ impl SegmentationDataset {
     /// As [`io::read_image`]; also when there is no such position.
     pub fn load_image(&self, position: usize) -> Result<RgbImage, DataError> {
         self.check_position(position)?;
+        if let Some(image) = self.embedded_image(position) {
+            return image;
+        }
         let path = self.image_path(position);
         io::read_image(&path).map_err(|error| self.explain_missing(position, error))
+    }
+
+    /// The width and height of image `position` in pixels, from its header alone where it is a file
+    /// of its own.
+    ///
+    /// # Errors
+    /// As [`io::image_size`]; also when there is no such position.
+    pub fn image_size(&self, position: usize) -> Result<(u32, u32), DataError> {
+        self.check_position(position)?;
+        if let Some(image) = self.embedded_image(position) {
+            return image.map(|image| image.dimensions());
+        }
+        let path = self.image_path(position);
+        io::image_size(&path).map_err(|error| self.explain_missing(position, error))
+    }
+
+    fn embedded_image(&self, position: usize) -> Option<Result<RgbImage, DataError>> {
+        match &self.masks {
+            Masks::Drawn(drawing) => drawing.embedded_image(position),
+            _ => None,
+        }
     }
 
     /// Reads mask `position` alone, `[H, W]`.

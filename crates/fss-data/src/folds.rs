@@ -162,12 +162,7 @@ impl Fold {
     /// The classes of FSS-1000: 520 for training (1 to 520), 240 for validation (521 to 760) and
     /// 240 for testing (761 to 1000); the last two are novel.
     pub fn fss1000() -> Self {
-        Self {
-            index: 0,
-            classes: 1000,
-            scheme: FoldScheme::Listed,
-            listed: (521..=1000).collect(),
-        }
+        Self { index: 0, classes: 1000, scheme: FoldScheme::Listed, listed: (521..=1000).collect() }
     }
 
     /// Fold `index` of PASCAL-5i: 20 classes, contiguous.
@@ -251,7 +246,10 @@ mod tests {
         let contiguous = Fold::new(1, 80, FoldScheme::Contiguous).unwrap();
         assert_eq!(contiguous.novel_classes(), (21..=40).collect::<Vec<ClassId>>());
         let interleaved = Fold::new(1, 80, FoldScheme::Interleaved).unwrap();
-        assert_eq!(interleaved.novel_classes(), (0..20).map(|i| 4 * i + 2).collect::<Vec<ClassId>>());
+        assert_eq!(
+            interleaved.novel_classes(),
+            (0..20).map(|i| 4 * i + 2).collect::<Vec<ClassId>>()
+        );
     }
 
     #[test]

@@ -8,15 +8,19 @@ mod jpeg;
 mod mask;
 mod palette;
 mod picture;
+mod wide;
 mod write;
 
 use std::path::Path;
 
 use crate::DataError;
 
+pub(crate) use mask::write_grey_mask_fast;
 pub use mask::{mask_size, read_binary_mask, read_mask, write_grey_mask, write_mask};
 pub use palette::voc_palette;
+pub(crate) use picture::decode_image;
 pub use picture::{image_size, read_image, write_jpeg, write_png};
+pub use wide::{WIDE_IGNORE, mask_note, read_wide_mask, write_wide_mask};
 pub use write::{write_atomic, write_atomic_with};
 
 /// The largest width or height, in pixels, that is read.

@@ -1,16 +1,23 @@
 #![doc = "Datasets, folds, episodes, transforms and synthetic data for few-shot segmentation."]
 #![forbid(unsafe_code)]
 
+pub mod annotations;
+pub mod benchmark;
 pub mod check;
+pub mod coco;
 pub mod dataset;
 pub mod draw;
 pub mod episode;
 mod error;
 pub mod folds;
+pub mod fss1000;
 pub mod index;
 pub mod io;
+pub mod lists;
 pub mod loader;
+pub mod own;
 pub mod pascal;
+pub mod prepare;
 pub mod resize;
 pub mod rng;
 pub mod sampler;
@@ -20,6 +27,7 @@ pub mod transform;
 #[cfg(test)]
 mod test_tree;
 
+pub use benchmark::Benchmark;
 pub use dataset::{DrawMask, Files, Masks, Sample, SegmentationDataset, Split};
 pub use error::DataError;
 pub use index::MaskIndex;

@@ -23,6 +23,11 @@ impl Tree {
         tree
     }
 
+    /// A temporary folder with nothing in it.
+    pub(crate) fn empty() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
     pub(crate) fn root(&self) -> &Path {
         self.folder.path()
     }
@@ -37,6 +42,27 @@ impl Tree {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// An image of one grey and a label mask, below the root.
+    pub(crate) fn pair_at(&self, image: &str, mask: &str, width: u32, labels: &[u8]) {
+        self.image_at(image, width, labels.len() as u32 / width);
+        self.file(mask, b"");
+        write_mask(&self.path(mask), width, labels);
+    }
+
+    pub(crate) fn image_at(&self, image: &str, width: u32, height: u32) {
+        self.file(image, b"");
+        RgbImage::from_pixel(width, height, Rgb([90; 3])).save(self.path(image)).unwrap();
+    }
+
+    /// An image and a mask of one class, as in FSS-1000: the first pixels are foreground.
+    pub(crate) fn binary_pair(&self, folder: &str, number: usize, pixels: usize) {
+        self.image_at(&format!("{folder}/{number}.jpg"), 8, 8);
+        let grey = |n: u32| image::Luma([if (n as usize) < pixels { 128u8 } else { 127 }]);
+        image::GrayImage::from_fn(8, 8, |x, y| grey(y * 8 + x))
+            .save(self.path(&format!("{folder}/{number}.png")))
+            .unwrap();
     }
 
     pub(crate) fn list(&self, split: Split, ids: &[&str]) {

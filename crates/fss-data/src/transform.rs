@@ -5,7 +5,7 @@ mod hsnet;
 mod normalise;
 mod train;
 
-pub use hsnet::{HsnetPreprocess, IgnoredPixels};
+pub use hsnet::{Compare, HsnetPreprocess, HsnetView, IgnoredPixels, Role};
 pub use normalise::{Normalisation, normalise};
 pub use train::{TrainTransform, crop, flip_horizontal, pad_to};
 

@@ -2,7 +2,13 @@
 
 #[path = "golden/episodes.rs"]
 mod episodes;
+#[path = "golden/hsnet.rs"]
+mod hsnet;
+#[path = "golden/hsnet_images.rs"]
+mod hsnet_images;
 #[path = "golden/images.rs"]
 mod images;
+#[path = "golden/lists.rs"]
+mod lists;
 #[path = "golden/rng.rs"]
 mod rng;

@@ -6,6 +6,7 @@ use std::path::Path;
 use ndarray::Array2;
 use png::{BitDepth, ColorType, Decoder, Transformations};
 
+use super::write::write_atomic_unflushed;
 use super::{MAX_PIXELS, check_size_limits, read_file, read_image, voc_palette, write_atomic};
 use crate::DataError;
 
@@ -131,18 +132,45 @@ pub fn write_grey_mask(path: &Path, mask: &Array2<u8>) -> Result<(), DataError> 
     write_labels(path, mask, ColorType::Grayscale)
 }
 
+/// As [`write_grey_mask`], for thousands of masks that can be made again: compressed with less effort,
+/// and not waited for until the disk has them. Gives back the length of the file in bytes.
+///
+/// # Errors
+/// As [`write_grey_mask`].
+pub(crate) fn write_grey_mask_fast(path: &Path, mask: &Array2<u8>) -> Result<u64, DataError> {
+    let bytes = encode(mask, ColorType::Grayscale, FAST).map_err(|e| unencodable(path, &e))?;
+    write_atomic_unflushed(path, &bytes)?;
+    Ok(bytes.len() as u64)
+}
+
 fn write_labels(path: &Path, mask: &Array2<u8>, colour: ColorType) -> Result<(), DataError> {
-    let bytes = encode(mask, colour).map_err(|error| {
-        DataError::invalid(
-            path,
-            format!("the mask cannot be encoded ({error})"),
-            "give a mask of at least 1x1 pixels",
-        )
-    })?;
+    let bytes = encode(mask, colour, DENSE).map_err(|error| unencodable(path, &error))?;
     write_atomic(path, &bytes)
 }
 
-fn encode(mask: &Array2<u8>, colour: ColorType) -> Result<Vec<u8>, png::EncodingError> {
+fn unencodable(path: &Path, error: &png::EncodingError) -> DataError {
+    DataError::invalid(
+        path,
+        format!("the mask cannot be encoded ({error})"),
+        "give a mask of at least 1x1 pixels",
+    )
+}
+
+/// How lines are filtered and compressed.
+type Effort = (png::Filter, png::DeflateCompression);
+
+/// Flat areas of equal indices compress best unfiltered.
+const DENSE: Effort = (png::Filter::NoFilter, png::DeflateCompression::Level(6));
+
+/// Differences to the line above are 0 almost everywhere, which this method packs at once: a 16th of
+/// the time of [`DENSE`] for twice the bytes (1.6 times what Pillow writes).
+const FAST: Effort = (png::Filter::Up, png::DeflateCompression::FdeflateUltraFast);
+
+fn encode(
+    mask: &Array2<u8>,
+    colour: ColorType,
+    (filter, compression): Effort,
+) -> Result<Vec<u8>, png::EncodingError> {
     let (height, width) = mask.dim();
     let side = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let mut bytes = Vec::new();
@@ -152,8 +180,8 @@ fn encode(mask: &Array2<u8>, colour: ColorType) -> Result<Vec<u8>, png::Encoding
     if colour == ColorType::Indexed {
         encoder.set_palette(voc_palette().concat());
     }
-    // Flat areas of equal indices compress best unfiltered.
-    encoder.set_filter(png::Filter::NoFilter);
+    encoder.set_deflate_compression(compression);
+    encoder.set_filter(filter);
     let mut writer = encoder.write_header()?;
     match mask.as_slice() {
         Some(labels) => writer.write_image_data(labels)?,

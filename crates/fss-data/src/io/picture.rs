@@ -21,13 +21,17 @@ use crate::DataError;
 /// [`DataError`] naming the file: missing, not an image, damaged or truncated, of a floating-point
 /// format, or larger than [`MAX_SIDE`] and [`MAX_PIXELS`].
 pub fn read_image(path: &Path) -> Result<RgbImage, DataError> {
-    let bytes = read_file(path)?;
-    if jpeg::is_jpeg(&bytes) {
-        return jpeg::decode(path, &bytes);
+    decode_image(path, &read_file(path)?)
+}
+
+/// As [`read_image`], from memory; messages name `path`.
+pub(crate) fn decode_image(path: &Path, bytes: &[u8]) -> Result<RgbImage, DataError> {
+    if jpeg::is_jpeg(bytes) {
+        return jpeg::decode(path, bytes);
     }
-    let (width, height) = size_of(path, &bytes)?;
+    let (width, height) = size_of(path, bytes)?;
     check_size_limits(path, width, height)?;
-    let mut reader = reader(path, &bytes)?;
+    let mut reader = reader(path, bytes)?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);

@@ -8,13 +8,14 @@ use ndarray::{Array2, Array3};
 use super::{LoaderOptions, OrderedLoader};
 use crate::episode::{CropFlip, Episode};
 use crate::sampler::EpisodeSampler;
-use crate::transform::{TrainTransform, normalise};
+use crate::transform::{HsnetView, Role, TrainTransform, normalise};
 use crate::{DataError, Sample, SegmentationDataset};
 
 /// An episode with its images and masks.
 ///
 /// Images are normalised float32 `[3, H, W]`; masks `[H, W]` are 1 in the episode's class, 255
-/// where ignored, 0 elsewhere. In training all have the crop's size, in evaluation each its own.
+/// where ignored, 0 elsewhere. In training all have the crop's size, in evaluation each its own or
+/// the one that the protocol says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EpisodeTensors {
     /// The query image `[3, H, W]`.
@@ -32,6 +33,8 @@ pub struct EpisodeTensors {
 pub enum EpisodeTransform {
     /// Evaluation: images keep their size and are normalised.
     WholeImages,
+    /// Evaluation by the HSNet protocol: images become squares.
+    Hsnet(HsnetView),
     /// Training: the crops that the episode names, padded, mirrored and normalised.
     Crops(Box<TrainTransform>),
 }
@@ -42,21 +45,60 @@ impl EpisodeTransform {
         Self::Crops(Box::new(TrainTransform::new(side)))
     }
 
+    /// The image as an evaluation shows it to the network, `[3, H, W]`.
+    ///
+    /// # Errors
+    /// For training crops, which an episode draws; for an image that cannot be resized.
+    pub fn image(&self, image: &RgbImage) -> Result<Array3<f32>, DataError> {
+        match self {
+            Self::WholeImages => Ok(normalise(image)),
+            Self::Hsnet(view) => view.image(image),
+            Self::Crops(_) => Err(no_crop()),
+        }
+    }
+
+    /// The 8-bit image in the size that its mask has in an evaluation, for drawings.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image).
+    pub fn picture(&self, image: &RgbImage, role: Role) -> Result<RgbImage, DataError> {
+        match self {
+            Self::WholeImages => Ok(image.clone()),
+            Self::Hsnet(view) => view.picture(image, role),
+            Self::Crops(_) => Err(no_crop()),
+        }
+    }
+
+    /// The labels `[H, W]` as an evaluation takes them.
+    ///
+    /// # Errors
+    /// As [`image`](Self::image).
+    pub fn mask(&self, mask: &Array2<u8>, role: Role) -> Result<Array2<u8>, DataError> {
+        match self {
+            Self::WholeImages => Ok(mask.clone()),
+            Self::Hsnet(view) => view.mask(mask, role),
+            Self::Crops(_) => Err(no_crop()),
+        }
+    }
+
     fn apply(
         &self,
         image: &RgbImage,
         mask: &Array2<u8>,
+        role: Role,
         crop: Option<CropFlip>,
     ) -> Result<(Array3<f32>, Array2<u8>), DataError> {
         match (self, crop) {
-            (Self::WholeImages, _) => Ok((normalise(image), mask.clone())),
             (Self::Crops(transform), Some(crop)) => transform.apply(image, mask, crop),
-            (Self::Crops(_), None) => Err(DataError::Setting {
-                what: "an episode that was drawn without crops cannot be loaded for training"
-                    .into(),
-                remedy: "draw it in training mode".into(),
-            }),
+            _ => Ok((self.image(image)?, self.mask(mask, role)?)),
         }
+    }
+}
+
+fn no_crop() -> DataError {
+    DataError::Setting {
+        what: "an episode that was drawn without crops cannot be loaded for training".into(),
+        remedy: "draw it in training mode".into(),
     }
 }
 
@@ -73,8 +115,9 @@ pub fn load_episode(
     let load = |position: usize, place: usize| {
         let sample = dataset.load(position)?;
         let crop = episode.crops.as_ref().and_then(|crops| crops.get(place)).copied();
+        let role = if place == 0 { Role::Query } else { Role::Support };
         let (image, mask) = transform
-            .apply(&sample.image, &sample.mask, crop)
+            .apply(&sample.image, &sample.mask, role, crop)
             .map_err(|error| in_episode(dataset, &episode, position, error))?;
         Ok::<_, DataError>((image, dataset.class_mask(position, &mask, episode.class)))
     };

@@ -210,7 +210,11 @@ impl HsnetEpisode {
     pub fn to_episode(&self) -> Result<Episode, DataError> {
         let class = ClassId::try_from(self.class + 1).map_err(|_| {
             setting(
-                format!("class number {} is beyond the {} that are told apart", self.class, ClassId::MAX),
+                format!(
+                    "class number {} is beyond the {} that are told apart",
+                    self.class,
+                    ClassId::MAX
+                ),
                 "give fewer classes",
             )
         })?;

@@ -233,7 +233,8 @@ mod tests {
     #[test]
     fn candidates_that_are_all_too_small_are_refused() {
         // Class 1 is large in one image only, so that image as a query has no support.
-        let images: &[&[(crate::ClassId, u64)]] = &[&[(1, 200)], &[(1, 5), (2, 200)], &[(1, 5), (2, 200)]];
+        let images: &[&[(crate::ClassId, u64)]] =
+            &[&[(1, 200)], &[(1, 5), (2, 200)], &[(1, 5), (2, 200)]];
         let error = first_error(source(images), 1);
         assert!(error.contains("the 2 other(s) are too small"), "{error}");
         assert!(error.contains("at least 100 pixels"), "{error}");

@@ -1,7 +1,6 @@
 //! Choosing supports among the candidates of a class.
 
-use crate::{
-    ClassId, DataError, episode::EpisodeSource};
+use crate::{ClassId, DataError, episode::EpisodeSource};
 
 /// The candidates of one class that are neither the query nor chosen yet.
 ///

@@ -20,6 +20,15 @@ pub enum IgnoredPixels {
     Background,
 }
 
+impl IgnoredPixels {
+    fn apply(self, mask: Array2<u8>) -> Array2<u8> {
+        match self {
+            Self::Kept => mask,
+            Self::Background => mask.mapv_into(|v| if v == IGNORE_INDEX { 0 } else { v }),
+        }
+    }
+}
+
 /// Resizes images to a square with Pillow's bilinear filter, whatever their aspect ratio, and
 /// masks with PyTorch's nearest rule; then normalises images and picks one class in masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,13 +73,79 @@ impl HsnetPreprocess {
         label: u8,
         ignored: IgnoredPixels,
     ) -> Result<Array2<u8>, DataError> {
-        let binary = binary_mask(&resize_mask(mask, [self.side; 2])?, label);
-        Ok(match ignored {
-            IgnoredPixels::Kept => binary,
-            IgnoredPixels::Background => {
-                binary.mapv_into(|value| if value == IGNORE_INDEX { 0 } else { value })
-            }
-        })
+        Ok(ignored.apply(binary_mask(&resize_mask(mask, [self.side; 2])?, label)))
+    }
+}
+
+/// Where the HSNet protocol compares prediction and truth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compare {
+    /// At the square that the network sees: the query's mask is resized. What published tables are
+    /// measured by.
+    #[default]
+    Resized,
+    /// At the query's own size: its mask stays as it is, the logits are resized.
+    Original,
+}
+
+/// What an image is in an episode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It is to be segmented.
+    Query,
+    /// It is annotated.
+    Support,
+}
+
+/// What the HSNet protocol makes of the images and masks of an episode.
+///
+/// Ignored pixels of supports always become background. Those of queries are kept in PASCAL-5i; the
+/// protocol knows none in COCO-20i and FSS-1000, where they become background as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HsnetView {
+    /// The size that the network sees.
+    pub preprocess: HsnetPreprocess,
+    /// The size that query masks have.
+    pub compare: Compare,
+    /// What becomes of ignored pixels of queries.
+    pub query_ignored: IgnoredPixels,
+}
+
+impl HsnetView {
+    /// The image as the network sees it, `[3, side, side]`.
+    ///
+    /// # Errors
+    /// As [`HsnetPreprocess::resize`].
+    pub fn image(&self, image: &RgbImage) -> Result<Array3<f32>, DataError> {
+        self.preprocess.image(image)
+    }
+
+    /// The 8-bit image in the size that its mask has in this role, for drawings.
+    ///
+    /// # Errors
+    /// As [`HsnetPreprocess::resize`].
+    pub fn picture(&self, image: &RgbImage, role: Role) -> Result<RgbImage, DataError> {
+        match (role, self.compare) {
+            (Role::Query, Compare::Original) => Ok(image.clone()),
+            _ => self.preprocess.resize(image),
+        }
+    }
+
+    /// The labels `[side, side]`, or of the mask's own size for queries that are compared there.
+    ///
+    /// # Errors
+    /// If the mask or the wanted size is empty.
+    pub fn mask(&self, mask: &Array2<u8>, role: Role) -> Result<Array2<u8>, DataError> {
+        let labels = match (role, self.compare) {
+            (Role::Query, Compare::Original) => mask.clone(),
+            _ => resize_mask(mask, [self.preprocess.side; 2])?,
+        };
+        let ignored = match role {
+            Role::Query => self.query_ignored,
+            Role::Support => IgnoredPixels::Background,
+        };
+        Ok(ignored.apply(labels))
     }
 }
 
@@ -79,6 +154,25 @@ mod tests {
     use ndarray::array;
 
     use super::*;
+
+    #[test]
+    fn queries_may_keep_size_and_ignored_pixels_and_supports_never_do() {
+        let mask = array![[3, 255, 3]];
+        let mut view = HsnetView {
+            preprocess: HsnetPreprocess { side: 1 },
+            compare: Compare::Original,
+            query_ignored: IgnoredPixels::Kept,
+        };
+        assert_eq!(view.mask(&mask, Role::Query).unwrap(), mask);
+        assert_eq!(view.mask(&mask, Role::Support).unwrap(), array![[3]]);
+        view.query_ignored = IgnoredPixels::Background;
+        assert_eq!(view.mask(&mask, Role::Query).unwrap(), array![[3, 0, 3]]);
+        view.compare = Compare::Resized;
+        view.preprocess.side = 6;
+        let wide = array![3, 3, 0, 0, 3, 3];
+        let resized = view.mask(&mask, Role::Query).unwrap();
+        assert!(resized.rows().into_iter().all(|row| row == wide), "{resized}");
+    }
 
     #[test]
     fn ignored_pixels_of_supports_become_background() {

@@ -79,6 +79,20 @@ impl TrainTransform {
         mask: &Array2<u8>,
         draw: CropFlip,
     ) -> Result<(Array3<f32>, Array2<u8>), DataError> {
+        self.apply_labels(image, mask, IGNORE_INDEX, draw)
+    }
+
+    /// [`apply`](Self::apply) for masks of any type, padded with `ignored`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub fn apply_labels<T: Copy>(
+        &self,
+        image: &RgbImage,
+        mask: &Array2<T>,
+        ignored: T,
+        draw: CropFlip,
+    ) -> Result<(Array3<f32>, Array2<T>), DataError> {
         let padded = (image.width().max(self.side), image.height().max(self.side));
         check(image, mask, [draw.x, draw.y], self.side, padded)?;
         let side = self.side as usize;
@@ -90,7 +104,7 @@ impl TrainTransform {
         for (mut plane, table) in out.outer_iter_mut().zip(&self.table) {
             plane.fill(table[0]);
         }
-        let mut out_mask = Array2::from_elem((side, side), IGNORE_INDEX);
+        let mut out_mask = Array2::from_elem((side, side), ignored);
         for row in 0..rows {
             let start = ((y + row) * image.width() as usize + x) * 3;
             let pixels = image.as_raw()[start..start + columns * 3].as_chunks::<3>().0;
@@ -107,9 +121,9 @@ impl TrainTransform {
 }
 
 /// Refuses a mask of another size than its image, and a crop beyond `(width, height)`.
-fn check(
+fn check<T>(
     image: &RgbImage,
-    mask: &Array2<u8>,
+    mask: &Array2<T>,
     [x, y]: [u32; 2],
     side: u32,
     (width, height): (u32, u32),
