@@ -73,6 +73,9 @@ pub enum MetricError {
         /// The classes that are counted.
         known: String,
     },
+    /// A vote of no predictions.
+    #[error("there is no prediction to vote; give that of at least one support")]
+    NoVotes,
     /// Two accumulators that count different things cannot be merged.
     #[error(
         "cannot merge metrics over different classes: {left} and {right}; make both shards with the same settings"

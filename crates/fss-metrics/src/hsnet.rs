@@ -120,15 +120,20 @@ impl HsnetMetric {
     /// where no episode had any foreground or any background.
     pub fn scores(&self) -> HsnetScores {
         let ious = self.per_class_iou();
-        let pooled = |areas: &[Areas]| {
-            let mut sum = Areas::default();
-            areas.iter().for_each(|a| sum += *a);
-            sum.iou().unwrap_or(f64::NAN)
-        };
+        let [background, foreground] = self.pooled().map(|a| a.iou().unwrap_or(f64::NAN));
         HsnetScores {
             miou: ious.iter().map(|(_, iou)| iou).sum::<f64>() / ious.len() as f64,
-            fb_iou: (pooled(&self.background) + pooled(&self.foreground)) / 2.0,
+            fb_iou: (background + foreground) / 2.0,
         }
+    }
+
+    /// Areas of background and foreground, summed over the test classes.
+    pub fn pooled(&self) -> [Areas; 2] {
+        [&self.background, &self.foreground].map(|areas| {
+            let mut sum = Areas::default();
+            areas.iter().for_each(|a| sum += *a);
+            sum
+        })
     }
 
     fn lookup(&self, areas: &[Areas], class: usize) -> Areas {

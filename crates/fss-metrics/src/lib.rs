@@ -10,6 +10,9 @@
 //! | [`FbIou`] | foreground-background IoU pooled over episodes |
 //! | [`EpisodeIous`] | IoU of every single episode, and their mean |
 //! | [`EpisodeMetrics`] | the first, third and fourth of these at once, with a serialisable [`MetricReport`] |
+//! | [`HsnetEpisodeMetrics`] | the second and fourth of these at once, with the same report |
+//!
+//! [`vote`] makes one prediction of several.
 //!
 //! **Units**: IoU values are fractions in `[0, 1]`; [`percent`] turns one into per cent. Areas and
 //! counts are pixels, kept as `u64`, so sums are exact and do not depend on their order. That is
@@ -37,6 +40,7 @@ mod fb;
 mod hsnet;
 mod report;
 mod spread;
+mod vote;
 
 pub use confusion::{ClassIou, ConfusionMatrix};
 pub use counts::{Areas, BinaryCounts};
@@ -44,8 +48,9 @@ pub use episode_iou::{EpisodeIou, EpisodeIous};
 pub use error::{MapRole, MetricError};
 pub use fb::FbIou;
 pub use hsnet::{HsnetMetric, HsnetScores};
-pub use report::{EpisodeMetrics, MetricReport};
+pub use report::{EpisodeMetrics, HsnetEpisodeMetrics, MetricReport};
 pub use spread::Spread;
+pub use vote::vote;
 
 /// The label of pixels that count neither as foreground nor as background.
 pub const IGNORE_INDEX: u8 = 255;

@@ -1,7 +1,8 @@
 //! The metrics of the published code, on every golden case.
 
-use fss_metrics::{BinaryCounts, ConfusionMatrix, HsnetMetric, percent};
+use fss_metrics::{BinaryCounts, ConfusionMatrix, HsnetEpisodeMetrics, HsnetMetric, percent, vote};
 use fss_support::golden;
+use ndarray::Array2;
 
 /// Class ids of the case's episodes, its number of episodes and of pixels per episode.
 fn episodes(case: &golden::Case) -> (Vec<i64>, usize) {
@@ -105,4 +106,94 @@ fn golden_metric_hsnet() {
         }
     }
     golden::report("ssp/metric_hsnet_", cases.len());
+}
+
+/// The published metric takes batches; here an episode is added at a time.
+#[test]
+fn golden_hsnet_metric() {
+    let cases = golden::cases("hsnet", "metric_");
+    for case in &cases {
+        let ids = case.settings["class_ids"].as_array().expect("class_ids");
+        let tested = ids.iter().map(|id| id.as_u64().expect("a class id") as usize + 1);
+        let mut metrics = HsnetEpisodeMetrics::new(tested);
+        let running = case.settings["running_miou_fbiou"].as_array().expect("running values");
+        let mut episode = 0;
+        for (b, want) in running.iter().enumerate() {
+            let (shape, pred) = case.u8(&format!("b{b}.pred"));
+            let (_, truth) = case.u8(&format!("b{b}.gt"));
+            let ignore = format!("b{b}.ignore");
+            let ignore = case.has(&ignore).then(|| case.u8(&ignore).1);
+            let (_, classes) = case.i64(&format!("b{b}.class_id"));
+            let (_, inter) = case.f32(&format!("b{b}.inter"));
+            let (_, union) = case.f32(&format!("b{b}.union"));
+            let pixels: usize = shape[1..].iter().product();
+            for (i, &id) in classes.iter().enumerate() {
+                let at = i * pixels..(i + 1) * pixels;
+                let (p, t) = (&pred[at.clone()], &truth[at.clone()]);
+                let counts = match &ignore {
+                    Some(ignore) => BinaryCounts::compare_ignoring(p, t, &ignore[at]),
+                    None => BinaryCounts::compare(p, t),
+                }
+                .unwrap_or_else(|e| panic!("{} batch {b}, item {i}: {e}", case.name));
+                for (row, areas) in [counts.background(), counts.foreground()].iter().enumerate() {
+                    let place = row * classes.len() + i;
+                    let got = (areas.intersection as f32, areas.union as f32);
+                    let want = (inter[place], union[place]);
+                    assert_eq!(got, want, "{} batch {b}, item {i}, row {row}", case.name);
+                }
+                metrics.add_counts(episode, &counts, id as usize + 1).expect("a test class");
+                episode += 1;
+            }
+            let report = metrics.report();
+            let got = [report.miou, report.fb_iou].map(|v| percent(v.expect("a score")) as f32);
+            let want = [0, 1].map(|i| want[i].as_f64().expect("a number") as f32);
+            golden::assert_close(&format!("{} after batch {b}", case.name), &got, &want, 1e-3);
+        }
+        let (shape, inter) = case.f32("intersection_buf");
+        let (_, union) = case.f32("union_buf");
+        for id in 0..shape[1] {
+            let areas = [metrics.metric.background(id + 1), metrics.metric.foreground(id + 1)];
+            for (row, areas) in areas.iter().enumerate() {
+                let want = (inter[row * shape[1] + id], union[row * shape[1] + id]);
+                let got = (areas.intersection as f32, areas.union as f32);
+                assert_eq!(got, want, "{}: class id {id}, row {row}", case.name);
+            }
+        }
+    }
+    golden::report("hsnet/metric_", cases.len());
+}
+
+#[test]
+fn golden_hsnet_vote() {
+    let mut count = 0;
+    for case in golden::cases("hsnet", "vote") {
+        for (name, settings) in case.settings.as_object().expect("sub-cases") {
+            let (shape, logits) = case.f32(&format!("{name}.logits"));
+            let &[shots, batch, 2, height, width] = shape.as_slice() else { panic!("{shape:?}") };
+            assert_eq!(settings["K"].as_u64(), Some(shots as u64));
+            let (_, want_votes) = case.u8(&format!("{name}.votes"));
+            let (_, want) = case.u8(&format!("{name}.pred"));
+            let pixels = height * width;
+            for b in 0..batch {
+                let maps: Vec<Array2<u8>> = (0..shots)
+                    .map(|k| {
+                        let at = (k * batch + b) * 2 * pixels;
+                        Array2::from_shape_fn((height, width), |(y, x)| {
+                            let background = logits[at + y * width + x];
+                            u8::from(logits[at + pixels + y * width + x] > background)
+                        })
+                    })
+                    .collect();
+                let part = b * pixels..(b + 1) * pixels;
+                let votes: Vec<u8> = (0..pixels)
+                    .map(|p| maps.iter().map(|m| m[[p / width, p % width]]).sum())
+                    .collect();
+                assert_eq!(votes, want_votes[part.clone()], "{name}, item {b}: votes");
+                let got: Vec<u8> = vote(&maps).expect("a vote").iter().copied().collect();
+                assert_eq!(got, want[part], "{name}, item {b}");
+                count += 1;
+            }
+        }
+    }
+    golden::report("hsnet/vote", count);
 }
