@@ -15,14 +15,18 @@ pub(crate) struct Init<'a> {
 impl Init<'_> {
     /// Kaiming-normal kernel `[C_out, C_in, k, k]`: fan-out, ReLU gain, i.e. standard deviation
     /// `sqrt(2 / (C_out * k * k))`.
+    pub(crate) fn kaiming_normal(&self, key: &str, shape: [usize; 4]) -> Param<Tensor<4>> {
+        let [c_out, _, kh, kw] = shape;
+        self.normal(key, shape, (2.0 / (c_out * kh * kw) as f64).sqrt())
+    }
+
+    /// Normal numbers of mean 0 and a given standard deviation.
     ///
     /// The values are made when they are first looked at: a network that is filled from a file
     /// never needs them.
-    pub(crate) fn kaiming_normal(&self, key: &str, shape: [usize; 4]) -> Param<Tensor<4>> {
+    pub(crate) fn normal(&self, key: &str, shape: [usize; 4], std: f64) -> Param<Tensor<4>> {
         let stream = mix(self.seed ^ mix(hash(key)));
         let make = move |device: &Device, require_grad: bool| {
-            let [c_out, _, kh, kw] = shape;
-            let std = (2.0 / (c_out * kh * kw) as f64).sqrt();
             let values: Vec<f32> = (0..shape.iter().product::<usize>() as u64)
                 .map(|i| (std * normal(stream, i)) as f32)
                 .collect();

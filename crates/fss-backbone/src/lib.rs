@@ -28,6 +28,7 @@ mod freeze;
 mod gradients;
 mod init;
 mod norm;
+pub mod params;
 mod resnet;
 pub mod weights;
 
@@ -40,6 +41,6 @@ pub use norm::FrozenBatchNorm2d;
 pub use resnet::{DeepStemResNet, Stages};
 pub use weights::{
     FileFormat, KeyStyle, LoadOptions, LoadReport, NamedTensor, Strictness, TensorSummary,
-    WeightsSummary, inspect_weights, load_weights, load_weights_with, save_burnpack,
-    save_safetensors,
+    WeightsSummary, inspect_weights, load_weights, load_weights_with, read_tensors, save_burnpack,
+    save_safetensors, save_safetensors_with,
 };

@@ -1,13 +1,15 @@
 //! Heads behind one object-safe face, for code that learns at run time which head it has.
 
 use std::any::Any;
+use std::sync::Arc;
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 
-use crate::{FewShotModel, HeadError};
+use crate::{Features, FewShotModel, HeadError, Shot, ShotRule};
 
-/// A support set of some [`AnyModel`]; only the model that made it can read it.
-pub struct AnySupport(Box<dyn Any + Send + Sync>);
+/// A support set of some [`AnyModel`]; only the model that made it can read it. Copies share it.
+#[derive(Clone)]
+pub struct AnySupport(Arc<dyn Any + Send + Sync>);
 
 impl std::fmt::Debug for AnySupport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -16,18 +18,46 @@ impl std::fmt::Debug for AnySupport {
 }
 
 /// A [`FewShotModel`] of any kind.
+///
+/// Every [`FewShotModel`] is one, and a `Box<dyn AnyModel>` is a [`FewShotModel`] in turn, so that it
+/// can be evaluated and used as any other:
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use fss_backbone::{DeepStemResNetConfig, Depth};
+/// use fss_heads::{AnyModel, FewShotModel, MlcConfig};
+///
+/// let device = Device::flex();
+/// let network = DeepStemResNetConfig::new(Depth::R18).with_width(4);
+/// let model: Box<dyn AnyModel> = Box::new(MlcConfig::new(network).init(&device, 0).fold());
+/// let image = Tensor::ones([1, 3, 40, 40], &device);
+/// let support = model.encode_support_images(&[(image.clone(), Tensor::ones([1, 40, 40], &device))])?;
+/// assert_eq!(model.segment_images(&support, image)?.dims(), [1, 2, 40, 40]);
+/// # Ok::<(), fss_heads::HeadError>(())
+/// ```
 pub trait AnyModel: Send {
-    /// See [`FewShotModel::encode_support_images`].
+    /// See [`FewShotModel::shot_rule`].
+    fn any_shot_rule(&self) -> ShotRule;
+
+    /// See [`FewShotModel::features`].
+    fn any_features(&self, images: Tensor<4>) -> Features;
+
+    /// See [`FewShotModel::encode_support`].
     ///
     /// # Errors
     /// As there.
-    fn encode(&self, shots: &[(Tensor<4>, Tensor<3, Int>)]) -> Result<AnySupport, HeadError>;
+    fn any_encode_support(&self, shots: &[Shot]) -> Result<AnySupport, HeadError>;
 
-    /// See [`FewShotModel::segment_images`]: logits `[B, 1 + ways, H, W]` of images `[B, 3, H, W]`.
+    /// See [`FewShotModel::segment`].
     ///
     /// # Errors
-    /// [`HeadError::ForeignSupport`] if another kind of model made the support set.
-    fn logits(&self, support: &AnySupport, images: Tensor<4>) -> Result<Tensor<4>, HeadError>;
+    /// As there, and [`HeadError::ForeignSupport`] if another kind of model made the support set.
+    fn any_segment(
+        &self,
+        support: &AnySupport,
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError>;
 }
 
 impl<M> AnyModel for M
@@ -35,12 +65,50 @@ where
     M: FewShotModel + Send,
     M::Support: Send + Sync + 'static,
 {
-    fn encode(&self, shots: &[(Tensor<4>, Tensor<3, Int>)]) -> Result<AnySupport, HeadError> {
-        Ok(AnySupport(Box::new(self.encode_support_images(shots)?)))
+    fn any_shot_rule(&self) -> ShotRule {
+        self.shot_rule()
     }
 
-    fn logits(&self, support: &AnySupport, images: Tensor<4>) -> Result<Tensor<4>, HeadError> {
+    fn any_features(&self, images: Tensor<4>) -> Features {
+        self.features(images)
+    }
+
+    fn any_encode_support(&self, shots: &[Shot]) -> Result<AnySupport, HeadError> {
+        Ok(AnySupport(Arc::new(self.encode_support(shots)?)))
+    }
+
+    fn any_segment(
+        &self,
+        support: &AnySupport,
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
         let support = support.0.downcast_ref().ok_or(HeadError::ForeignSupport)?;
-        Ok(self.segment_images(support, images))
+        self.segment(support, query, size)
+    }
+}
+
+impl FewShotModel for Box<dyn AnyModel> {
+    type Support = AnySupport;
+
+    fn shot_rule(&self) -> ShotRule {
+        self.as_ref().any_shot_rule()
+    }
+
+    fn features(&self, images: Tensor<4>) -> Features {
+        self.as_ref().any_features(images)
+    }
+
+    fn encode_support(&self, shots: &[Shot]) -> Result<AnySupport, HeadError> {
+        self.as_ref().any_encode_support(shots)
+    }
+
+    fn segment(
+        &self,
+        support: &AnySupport,
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        self.as_ref().any_segment(support, query, size)
     }
 }

@@ -7,14 +7,23 @@
 mod erased;
 mod error;
 pub mod loss;
+pub mod mlc;
 mod model;
+mod prototypes;
 pub mod ssp;
 mod tensors;
 
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
 pub use loss::cross_entropy;
-pub use model::{EpisodeBatch, Features, FewShotModel, LossTerm, Losses, Shot, TrainableModel};
+pub use mlc::{
+    BackgroundConfig, BackgroundRectifier, ForegroundConfig, ForegroundPool, MiningConfig,
+    MiningDecoder, Mlc, MlcConfig, MlcSupport,
+};
+pub use model::{
+    EpisodeBatch, Features, FewShotModel, LossTerm, Losses, PSEUDO_IGNORE, PseudoBatch, Shot,
+    ShotRule, Statistic, TrainableModel,
+};
 pub use ssp::{Refine, Ssp, SspConfig, SspSupport};
 pub use tensors::{image_tensor, mask_tensor};
 

@@ -1,7 +1,7 @@
 //! Cross entropy over label maps with ignored pixels.
 
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Bool, Int, Tensor};
 
 use crate::IGNORE_INDEX;
 
@@ -23,12 +23,29 @@ pub fn cross_entropy(logits: Tensor<4>, target: Tensor<3, Int>) -> Tensor<1> {
 }
 
 /// [`cross_entropy`], or `None` without any pixel that counts.
-pub(crate) fn valid_cross_entropy(logits: Tensor<4>, target: Tensor<3, Int>) -> Option<Tensor<1>> {
-    let valid = valid_pixels(&target).sum();
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn valid_cross_entropy(logits: Tensor<4>, target: Tensor<3, Int>) -> Option<Tensor<1>> {
+    cross_entropy_without(logits, target, IGNORE_INDEX)
+}
+
+/// [`valid_cross_entropy`] with another label for ignored pixels, for targets in which 255 is a
+/// label as any other.
+///
+/// # Panics
+/// If the shapes do not fit.
+pub fn cross_entropy_without(
+    logits: Tensor<4>,
+    target: Tensor<3, Int>,
+    ignore: i64,
+) -> Option<Tensor<1>> {
+    let ignored = target.clone().equal_elem(ignore);
+    let valid = ignored.clone().bool_not().float().sum();
     if valid.clone().into_scalar::<f32>() == 0.0 {
         return None;
     }
-    Some(cross_entropy_map(logits, target).sum() / valid)
+    Some(map(logits, target, ignored).sum() / valid)
 }
 
 /// [`cross_entropy`] in which every pixel weighs as much as its class: the weighted sum divided by
@@ -65,18 +82,22 @@ pub fn weighted_cross_entropy(
 /// # Panics
 /// If the shapes do not fit.
 pub fn cross_entropy_map(logits: Tensor<4>, target: Tensor<3, Int>) -> Tensor<3> {
+    let ignored = ignored(&target);
+    map(logits, target, ignored)
+}
+
+fn map(logits: Tensor<4>, target: Tensor<3, Int>, ignored: Tensor<3, Bool>) -> Tensor<3> {
     let [batch, _, height, width] = logits.dims();
     assert_eq!(
         target.dims(),
         [batch, height, width],
         "a target [B, H, W] must fit its logits [B, classes, H, W]"
     );
-    let ignored = ignored(&target);
     let labels = target.mask_fill(ignored.clone(), 0).unsqueeze_dim::<4>(1);
     log_softmax(logits, 1).gather(1, labels).squeeze_dim::<3>(1).neg().mask_fill(ignored, 0.0)
 }
 
-fn ignored(target: &Tensor<3, Int>) -> Tensor<3, burn::tensor::Bool> {
+fn ignored(target: &Tensor<3, Int>) -> Tensor<3, Bool> {
     target.clone().equal_elem(IGNORE_INDEX)
 }
 

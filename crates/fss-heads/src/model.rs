@@ -1,7 +1,9 @@
 //! The traits that every head implements, and what passes through them.
 
 use burn::module::Module;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Device, Int, Tensor};
+
+use serde::{Deserialize, Serialize};
 
 use crate::HeadError;
 
@@ -35,6 +37,18 @@ pub struct Shot {
     pub mask: Tensor<3, Int>,
 }
 
+/// What a model's published evaluation makes of several supports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShotRule {
+    /// One prediction from all of them (SSP, MLC: their prototypes are averaged).
+    #[default]
+    Joint,
+    /// One prediction for each; pixels are foreground that get at least half of the votes of the
+    /// pixel with most (HSNet).
+    Vote,
+}
+
 /// A network that segments a query, given a support set.
 ///
 /// Features, support encoding and segmentation are separate steps, because one image serves many
@@ -42,6 +56,11 @@ pub struct Shot {
 pub trait FewShotModel {
     /// All that is kept of a support set.
     type Support: Clone;
+
+    /// What the published evaluation makes of several supports.
+    fn shot_rule(&self) -> ShotRule {
+        ShotRule::Joint
+    }
 
     /// Runs the backbone.
     ///
@@ -61,7 +80,16 @@ pub trait FewShotModel {
     /// - `query`: taps `[B, C, h, w]`
     /// - `size`: height and width of the logits, usually those of the query image
     /// - output: logits `[B, 1 + ways, H, W]`, background first
-    fn segment(&self, support: &Self::Support, query: &Features, size: [usize; 2]) -> Tensor<4>;
+    ///
+    /// # Errors
+    /// [`HeadError::Shape`] for features of another backbone or of a batch that does not fit the
+    /// support set (one of a single sample serves any batch).
+    fn segment(
+        &self,
+        support: &Self::Support,
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError>;
 
     /// [`encode_support`](Self::encode_support) from images `[B, 3, H, W]` and masks `[B, H, W]`.
     ///
@@ -82,7 +110,14 @@ pub trait FewShotModel {
     }
 
     /// [`segment`](Self::segment) from images `[B, 3, H, W]`, with logits of their size.
-    fn segment_images(&self, support: &Self::Support, images: Tensor<4>) -> Tensor<4> {
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment).
+    fn segment_images(
+        &self,
+        support: &Self::Support,
+        images: Tensor<4>,
+    ) -> Result<Tensor<4>, HeadError> {
         let [_, _, height, width] = images.dims();
         self.segment(support, &self.features(images), [height, width])
     }
@@ -97,6 +132,21 @@ pub struct EpisodeBatch {
     pub query_mask: Tensor<3, Int>,
     /// For each shot: images `[B, 3, H, W]` and masks `[B, H, W]`.
     pub supports: Vec<(Tensor<4>, Tensor<3, Int>)>,
+    /// Further images with pseudo masks, for models that learn from them as well (MLC with its
+    /// mining branch); the others do not look at them.
+    pub extra: Option<PseudoBatch>,
+}
+
+/// The label of pixels of a pseudo mask that do not count. Not 255, which may be a latent class.
+pub const PSEUDO_IGNORE: i64 = 65_535;
+
+/// Images with masks of latent classes.
+#[derive(Debug, Clone)]
+pub struct PseudoBatch {
+    /// Images `[E, 3, H, W]`, normalised, of the size of the episodes' images.
+    pub images: Tensor<4>,
+    /// Masks `[E, H, W]`: 0 background, 1..=N latent classes, [`PSEUDO_IGNORE`].
+    pub masks: Tensor<3, Int>,
 }
 
 /// One weighted part of a training loss.
@@ -106,8 +156,8 @@ pub struct LossTerm {
     pub name: &'static str,
     /// Its factor in the total.
     pub weight: f64,
-    /// The unweighted value `[1]`. NaN if no pixel counts; such a term is left out of the total.
-    pub value: Tensor<1>,
+    /// The unweighted value `[1]`; `None` if no pixel counts.
+    pub value: Option<Tensor<1>>,
 }
 
 /// The losses of a training step.
@@ -117,6 +167,41 @@ pub struct Losses {
     pub total: Tensor<1>,
     /// Its parts.
     pub terms: Vec<LossTerm>,
+    /// What the step found out for buffers that no gradient moves; for
+    /// [`TrainableModel::absorb`] once the step is taken.
+    pub statistics: Vec<Statistic>,
+}
+
+/// A number per channel that a training step measured, `[C]`, without gradient.
+#[derive(Debug, Clone)]
+pub struct Statistic {
+    /// Which one.
+    pub name: &'static str,
+    /// The value `[C]`, outside autodiff.
+    pub value: Tensor<1>,
+}
+
+impl Statistic {
+    /// A measured value `[C]`, taken out of autodiff.
+    pub fn new(name: &'static str, value: Tensor<1>) -> Self {
+        Self { name, value: value.without_autodiff() }
+    }
+}
+
+impl Losses {
+    /// No loss yet: a total of 0.
+    pub fn none(device: &Device) -> Self {
+        Self { total: Tensor::zeros([1], device), terms: Vec::new(), statistics: Vec::new() }
+    }
+
+    /// Adds a part `[1]`. One without a value, because no pixel counts, is listed but is no part of
+    /// the total.
+    pub fn add(&mut self, name: &'static str, weight: f64, value: Option<Tensor<1>>) {
+        if let Some(value) = &value {
+            self.total = self.total.clone() + value.clone() * weight;
+        }
+        self.terms.push(LossTerm { name, weight, value });
+    }
 }
 
 /// A [`FewShotModel`] that can be trained by episodes.
@@ -126,4 +211,11 @@ pub trait TrainableModel: FewShotModel + Module {
     /// # Errors
     /// [`HeadError`] if the batch has no support or its shapes do not fit.
     fn losses(&self, batch: &EpisodeBatch) -> Result<Losses, HeadError>;
+
+    /// Takes over what the forward pass of a step measured for its buffers (running statistics and
+    /// the like). Models without such buffers stay as they are.
+    #[must_use]
+    fn absorb(self, _statistics: &[Statistic]) -> Self {
+        self
+    }
 }

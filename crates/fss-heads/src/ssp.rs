@@ -12,6 +12,7 @@ use fss_backbone::{DeepStemResNet, DeepStemResNetConfig};
 use fss_kernels::{Corners, SelfSupportConfig, masked_average_pool, resize_bilinear};
 use serde::{Deserialize, Serialize};
 
+use crate::prototypes::{Prototypes, query_tap};
 use crate::{Features, FewShotModel, HeadError, Shot};
 
 pub use chain::Matching;
@@ -102,23 +103,13 @@ impl Ssp {
     /// Foreground and background prototypes `[B, C]` of features `[B, C, h, w]` under a mask
     /// `[B, H, W]` (0 / 1 / 255; ignored pixels belong to neither).
     pub fn prototypes(features: &Tensor<4>, mask: &Tensor<3, Int>) -> SspSupport {
-        let pool = |label: i64| {
-            let mask = mask.clone().equal_elem(label).float().unsqueeze_dim::<4>(1);
-            masked_average_pool(features.clone(), mask)
-        };
-        SspSupport { foreground: pool(1), background: pool(0) }
+        Prototypes::pooled(features, mask, masked_average_pool).into()
     }
+}
 
-    /// The single tap of SSP's features.
-    fn tap(features: &Features) -> Result<&Tensor<4>, HeadError> {
-        match features.0.as_slice() {
-            [tap] => Ok(tap),
-            taps => Err(HeadError::Shape {
-                what: "the features of an image".into(),
-                got: format!("{} taps", taps.len()),
-                want: "1 tap".into(),
-            }),
-        }
+impl From<Prototypes> for SspSupport {
+    fn from(Prototypes { foreground, background }: Prototypes) -> Self {
+        Self { foreground, background }
     }
 }
 
@@ -130,49 +121,19 @@ impl FewShotModel for Ssp {
     }
 
     fn encode_support(&self, shots: &[Shot]) -> Result<SspSupport, HeadError> {
-        if shots.is_empty() {
-            return Err(HeadError::NoSupport);
-        }
-        let mut foreground = Vec::with_capacity(shots.len());
-        let mut background = Vec::with_capacity(shots.len());
-        for shot in shots {
-            let tap = Self::tap(&shot.features)?;
-            check_tap(tap, self.backbone.channels(), &shot.mask)?;
-            let prototypes = Self::prototypes(tap, &shot.mask);
-            foreground.push(prototypes.foreground);
-            background.push(prototypes.background);
-        }
-        // Every shot counts the same, whatever the size of its object.
-        let mean = |all: Vec<Tensor<2>>| {
-            let shots = all.len() as f64;
-            all.into_iter().reduce(|sum, one| sum + one).map(|sum| sum / shots)
+        let pool = |tap: &Tensor<4>, mask: &Tensor<3, Int>| {
+            Prototypes::pooled(tap, mask, masked_average_pool)
         };
-        mean(foreground)
-            .zip(mean(background))
-            .map(|(foreground, background)| SspSupport { foreground, background })
-            .ok_or(HeadError::NoSupport)
+        Ok(Prototypes::mean_of(shots, self.backbone.channels(), pool)?.into())
     }
 
-    fn segment(&self, support: &SspSupport, query: &Features, size: [usize; 2]) -> Tensor<4> {
-        let matching = self.matching(support, &query.0[0]);
-        resize_bilinear(matching.prediction(), size, Corners::Aligned)
+    fn segment(
+        &self,
+        support: &SspSupport,
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        let matching = self.matching(support, query_tap(query, &support.foreground)?);
+        Ok(resize_bilinear(matching.prediction(), size, Corners::Aligned))
     }
-}
-
-fn check_tap(tap: &Tensor<4>, channels: usize, mask: &Tensor<3, Int>) -> Result<(), HeadError> {
-    if tap.dims()[1] != channels {
-        return Err(HeadError::Shape {
-            what: "the tap of a support image".into(),
-            got: format!("{} channels", tap.dims()[1]),
-            want: format!("{channels} channels"),
-        });
-    }
-    if mask.dims()[0] != tap.dims()[0] {
-        return Err(HeadError::Shape {
-            what: "the masks of a shot".into(),
-            got: format!("a batch of {}", mask.dims()[0]),
-            want: format!("a batch of {}", tap.dims()[0]),
-        });
-    }
-    Ok(())
 }

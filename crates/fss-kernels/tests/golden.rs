@@ -134,6 +134,22 @@ fn golden_ssp_masked_average_pooling() {
 }
 
 #[test]
+fn golden_mlc_masked_average_pooling() {
+    let cases = cases("mlc", "masked_average_pooling");
+    for case in &cases {
+        for device in devices() {
+            let features = load::<4>(case, "feature", &device);
+            for (label, name) in [(1, "prototype_fg"), (0, "prototype_bg")] {
+                let mask = load_mask(case, "mask", label, &device);
+                let pooled = masked_average_pool_at_mask_size(features.clone(), mask);
+                check(case, name, pooled, 1e-5);
+            }
+        }
+    }
+    report("mlc/masked_average_pooling", cases.len());
+}
+
+#[test]
 fn golden_cosine_similarity() {
     let cases = cases("common", "cosine_similarity");
     for case in &cases {

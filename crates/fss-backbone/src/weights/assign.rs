@@ -113,7 +113,8 @@ impl DeepStemResNet {
     }
 }
 
-fn read_back<const D: usize>(
+/// A parameter under a name.
+pub(crate) fn read_back<const D: usize>(
     key: String,
     param: &Param<Tensor<D>>,
 ) -> Result<NamedTensor, BackboneError> {
@@ -200,7 +201,7 @@ fn expected_shapes(model: &DeepStemResNet) -> Vec<(String, Vec<usize>)> {
     expected
 }
 
-fn check_values(key: &str, values: &[f32]) -> Result<(), &'static str> {
+pub(crate) fn check_values(key: &str, values: &[f32]) -> Result<(), &'static str> {
     if values.iter().any(|v| !v.is_finite()) {
         Err("NaN or infinity")
     } else if key.ends_with("running_var") && values.iter().any(|v| *v < 0.0) {
@@ -210,7 +211,8 @@ fn check_values(key: &str, values: &[f32]) -> Result<(), &'static str> {
     }
 }
 
-fn set<const D: usize>(param: &mut Param<Tensor<D>>, values: Option<Vec<f32>>) {
+/// Puts values, if there are any, into a parameter.
+pub(crate) fn set<const D: usize>(param: &mut Param<Tensor<D>>, values: Option<Vec<f32>>) {
     if let Some(values) = values {
         let data = TensorData::new(values, param.lazy_shape());
         let device = param.lazy_device().without_autodiff();

@@ -51,8 +51,8 @@ impl FromStr for KeyStyle {
 }
 
 impl KeyStyle {
-    /// An official SSP key in this style.
-    pub(crate) fn spell(self, key: &str) -> String {
+    /// An official SSP key, such as [`NamedTensor::key`](crate::NamedTensor), in this style.
+    pub fn spell(self, key: &str) -> String {
         let prefix = match self {
             Self::Auto | Self::Ssp => return key.to_owned(),
             Self::Mlc => "backbone.",
@@ -91,7 +91,12 @@ impl KeyStyle {
 
     /// Whether a file of this style may hold this key although the backbone has no place for it.
     fn allows_extra(self, key: &str) -> bool {
-        self == Self::ImageNet && (key.starts_with("layer4.") || key.starts_with("fc."))
+        match self {
+            Self::ImageNet => key.starts_with("layer4.") || key.starts_with("fc."),
+            // The full method of MLC: its mining branch and its global background prototype.
+            Self::Mlc => key.starts_with("decoder.") || key.starts_with("rectification."),
+            Self::Auto | Self::Ssp => false,
+        }
     }
 
     /// The style of a set of keys, if they look like one of them.

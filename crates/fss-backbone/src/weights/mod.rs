@@ -8,7 +8,7 @@
 //!
 //! What a file is, is told from its bytes, not from its name.
 
-mod assign;
+pub(crate) mod assign;
 mod dtype;
 mod identify;
 mod inspect;
@@ -26,7 +26,7 @@ pub use assign::NamedTensor;
 pub use inspect::{TensorSummary, WeightsSummary, inspect_weights};
 pub use keys::KeyStyle;
 pub use read::FileFormat;
-pub use write::{save_burnpack, save_safetensors, write_safetensors};
+pub use write::{save_burnpack, save_safetensors, save_safetensors_with, write_safetensors};
 
 use assign::Names;
 
@@ -63,8 +63,8 @@ pub struct LoadReport {
     pub loaded: usize,
     /// How many of them were stored in another type than f32 and converted.
     pub converted: usize,
-    /// Keys left out by rule: the classifier and `layer4` of ImageNet files, and what a training
-    /// checkpoint keeps beside its state dict.
+    /// Keys left out by rule: the classifier and `layer4` of ImageNet files, what MLC's full method
+    /// keeps beside the backbone, and what a training checkpoint keeps beside its state dict.
     pub ignored: Vec<String>,
     /// Parameters that kept their value ([`Strictness::Lenient`] only), as official SSP keys.
     pub missing: Vec<String>,
@@ -122,6 +122,27 @@ pub fn load_weights_with(
     };
     log_report(&report);
     Ok((model, report))
+}
+
+/// The tensors of a weight file whose keys start with `prefix`, as what a head keeps beside its
+/// backbone; none if there are none. Wrappers such as `state_dict.` and `module.` come off first.
+///
+/// # Errors
+/// If the file cannot be read, or such a tensor is of an unknown element type.
+pub fn read_tensors(path: &Path, prefix: &str) -> Result<Vec<NamedTensor>, BackboneError> {
+    let file = read::read_file(path)?;
+    let (wrapper, _) = keys::common_prefix(file.tensors.iter().map(|t| t.key.as_str()));
+    let mut found = Vec::new();
+    for tensor in file.tensors {
+        let Some(key) = tensor.key.strip_prefix(wrapper.as_str()).map(str::to_owned) else {
+            continue;
+        };
+        if key.starts_with(prefix) {
+            let shape = tensor.shape.clone();
+            found.push(NamedTensor { key, shape, values: tensor.values(path)? });
+        }
+    }
+    Ok(found)
 }
 
 fn log_report(report: &LoadReport) {

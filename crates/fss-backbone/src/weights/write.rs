@@ -30,6 +30,21 @@ pub fn save_safetensors(
     style: KeyStyle,
     metadata: &BTreeMap<String, String>,
 ) -> Result<(), BackboneError> {
+    save_safetensors_with(model, path, style, metadata, &[])
+}
+
+/// [`save_safetensors`] with further tensors, which keep their keys: what a head has beside its
+/// backbone. Without any, the file is the same.
+///
+/// # Errors
+/// As [`save_safetensors`].
+pub fn save_safetensors_with(
+    model: &DeepStemResNet,
+    path: &Path,
+    style: KeyStyle,
+    metadata: &BTreeMap<String, String>,
+    further: &[NamedTensor],
+) -> Result<(), BackboneError> {
     let metadata = &with_network(metadata, model.config());
     let mut tensors = model.named_tensors()?;
     let mut counters = Vec::new();
@@ -39,6 +54,7 @@ pub fn save_safetensors(
         }
         tensor.key = style.spell(&tensor.key);
     }
+    tensors.extend_from_slice(further);
     write_with_counters(path, &tensors, &counters, metadata)
 }
 

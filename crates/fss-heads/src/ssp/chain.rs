@@ -4,9 +4,7 @@ use burn::tensor::Tensor;
 use fss_kernels::{SelfSupport, cosine_map_dense, cosine_maps, self_support};
 
 use super::{Refine, Ssp, SspSupport};
-
-/// Cosine similarities are scaled by this before the softmax.
-const SIMILARITY_SCALE: f64 = 10.0;
+use crate::prototypes::{SIMILARITY_SCALE, for_batch, similarity};
 
 /// The logits of every matching, `[B, 2, h, w]` at the features' size, background first.
 #[derive(Debug, Clone)]
@@ -60,12 +58,6 @@ impl Ssp {
     }
 }
 
-/// Logits from a foreground and a background prototype, both `[B, C]`.
-pub(super) fn similarity(query: &Tensor<4>, fg: &Tensor<2>, bg: &Tensor<2>) -> Tensor<4> {
-    let prototypes = Tensor::stack::<3>(vec![bg.clone(), fg.clone()], 1);
-    cosine_maps(query.clone(), prototypes) * SIMILARITY_SCALE
-}
-
 /// Logits from one foreground prototype `[B, C]` and a background prototype for every position.
 fn similarity_dense(query: &Tensor<4>, fg: &Tensor<2>, bg: Tensor<4>) -> Tensor<4> {
     let background = cosine_map_dense(query.clone(), bg);
@@ -80,9 +72,4 @@ fn background(own: SelfSupport) -> Tensor<4> {
 
 fn as_map(prototype: Tensor<2>) -> Tensor<4> {
     prototype.unsqueeze_dims::<4>(&[2, 3])
-}
-
-fn for_batch(prototype: &Tensor<2>, batch: usize) -> Tensor<2> {
-    let [own, channels] = prototype.dims();
-    if own == batch { prototype.clone() } else { prototype.clone().expand([batch, channels]) }
 }

@@ -3,12 +3,10 @@
 use burn::tensor::{Int, Tensor};
 use fss_kernels::{Corners, resize_bilinear};
 
-use super::chain::similarity;
 use super::{Refine, Ssp, SspSupport};
 use crate::loss::valid_cross_entropy;
-use crate::{
-    EpisodeBatch, Features, FewShotModel, HeadError, LossTerm, Losses, Shot, TrainableModel,
-};
+use crate::prototypes::{batch_features, query_tap, similarity};
+use crate::{EpisodeBatch, Features, FewShotModel, HeadError, Losses, Shot, TrainableModel};
 
 /// Weight of the loss on the supports' own prediction.
 const SUPPORT_WEIGHT: f64 = 0.2;
@@ -33,21 +31,9 @@ impl Ssp {
     /// # Errors
     /// [`HeadError::NoSupport`] without supports; [`HeadError::Shape`] if images differ in size.
     pub fn training_outputs(&self, batch: &EpisodeBatch) -> Result<TrainingOutputs, HeadError> {
-        check(batch)?;
-        let [samples, _, height, width] = batch.query.dims();
-        // One pass for all images: it is faster than one for each, with the same result.
-        let mut images = vec![batch.query.clone()];
-        images.extend(batch.supports.iter().map(|(image, _)| image.clone()));
-        let features = self.backbone.forward(Tensor::cat(images, 0));
-        let part =
-            |index: usize| Features::single(features.clone().narrow(0, index * samples, samples));
-        let shots: Vec<Shot> = batch
-            .supports
-            .iter()
-            .enumerate()
-            .map(|(k, (_, mask))| Shot { features: part(k + 1), mask: mask.clone() })
-            .collect();
-        self.training_outputs_from(&part(0), &batch.query_mask, &shots, [height, width])
+        let (query, shots) = batch_features(&self.backbone, batch)?;
+        let [_, _, height, width] = batch.query.dims();
+        self.training_outputs_from(&query, &batch.query_mask, &shots, [height, width])
     }
 
     /// [`training_outputs`](Self::training_outputs) from features; logits have the given size.
@@ -67,7 +53,7 @@ impl Ssp {
             resize(similarity(features, &foreground, &background))
         };
         let support = self.encode_support(shots)?;
-        let query = Self::tap(query)?;
+        let query = query_tap(query, &support.foreground)?;
         let matching = self.matching(&support, query);
         let supports =
             shots.iter().map(|shot| match_own(&shot.features.0[0], &shot.mask)).collect();
@@ -96,18 +82,9 @@ impl TrainingOutputs {
     /// - `query_mask`: `[B, H, W]`
     /// - `support_masks`: `[K * B, H, W]`, all samples of the first shot first
     pub fn losses(self, query_mask: &Tensor<3, Int>, support_masks: &Tensor<3, Int>) -> Losses {
-        let mut total = Tensor::zeros([1], &self.first.device());
-        let mut terms = Vec::new();
+        let mut losses = Losses::none(&self.first.device());
         let mut add = |name, weight, logits: Tensor<4>, target: &Tensor<3, Int>| {
-            // A term without any pixel that counts is NaN; it has no gradient and is only logged.
-            let value = match valid_cross_entropy(logits, target.clone()) {
-                Some(value) => {
-                    total = total.clone() + value.clone() * weight;
-                    value
-                }
-                None => total.full_like(f32::NAN).detach(),
-            };
-            terms.push(LossTerm { name, weight, value });
+            losses.add(name, weight, valid_cross_entropy(logits, target.clone()));
         };
         if let Some(refined) = self.refined {
             add("refined", 1.0, refined, query_mask);
@@ -115,32 +92,6 @@ impl TrainingOutputs {
         add("first", 1.0, self.first, query_mask);
         add("self", 1.0, self.own, query_mask);
         add("support", SUPPORT_WEIGHT, self.supports, support_masks);
-        Losses { total, terms }
+        losses
     }
-}
-
-fn check(batch: &EpisodeBatch) -> Result<(), HeadError> {
-    if batch.supports.is_empty() {
-        return Err(HeadError::NoSupport);
-    }
-    let shape = batch.query.dims();
-    let [samples, _, height, width] = shape;
-    let wrong = |what: String, got: &[usize], want: &[usize]| HeadError::Shape {
-        what,
-        got: format!("{got:?}"),
-        want: format!("{want:?}"),
-    };
-    let mask_shape = [samples, height, width];
-    if batch.query_mask.dims() != mask_shape {
-        return Err(wrong("the query mask".into(), &batch.query_mask.dims(), &mask_shape));
-    }
-    for (k, (image, mask)) in batch.supports.iter().enumerate() {
-        if image.dims() != shape {
-            return Err(wrong(format!("the image of shot {}", k + 1), &image.dims(), &shape));
-        }
-        if mask.dims() != mask_shape {
-            return Err(wrong(format!("the mask of shot {}", k + 1), &mask.dims(), &mask_shape));
-        }
-    }
-    Ok(())
 }

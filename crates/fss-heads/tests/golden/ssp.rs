@@ -1,56 +1,26 @@
-//! Golden tests of the heads: outputs of the official code with weights by the fill rule.
-
-mod support;
+//! SSP.
 
 use burn::tensor::{Device, Tensor};
-use fss_backbone::DeepStemResNetConfig;
-use fss_heads::{
-    EpisodeBatch, Features, FewShotModel, Refine, Shot, Ssp, SspConfig, TrainableModel,
-    loss::{cross_entropy, cross_entropy_map, weighted_cross_entropy},
-};
-use fss_support::golden::{Case, assert_close, cases, relative_l2, report};
-use support::{filled_ssp, gradients_by_key, labels, numbered, tensor, values};
+use fss_backbone::{DeepStemResNetConfig, Depth, KeyStyle, Stage};
+use fss_heads::{Features, FewShotModel, Refine, Ssp, SspConfig, TrainableModel};
+use fss_support::golden::{Case, assert_close, cases, report};
 
-#[test]
-fn golden_cross_entropy() {
-    let device = Device::flex().autodiff();
-    let cases = cases("common", "cross_entropy");
-    for case in &cases {
-        let target = labels(case, "target", &device);
-        let logits = tensor::<4>(case, "logits", &device).require_grad();
-        let weights = tensor::<1>(case, "weight", &device);
-        let close = |name: &str, got: Vec<f32>| {
-            assert_close(&format!("{}: {name}", case.name), &got, &case.f32(name).1, 1e-6);
-        };
-        let map = cross_entropy_map(logits.clone(), target.clone());
-        assert_close("loss_sum", &values(map.clone().sum()), &case.f32("loss_sum").1, 1e-4);
-        close("loss_none", values(map));
-        let weighted = weighted_cross_entropy(logits.clone(), target.clone(), weights);
-        close("loss_mean_weighted", values(weighted));
-        let mean = cross_entropy(logits.clone(), target.clone());
-        close("loss_mean", values(mean.clone()));
-        let gradient = logits.grad(&mean.backward()).expect("a gradient");
-        close("grad_of_mean", values(gradient));
-        let ignored = target.ones_like() * 255;
-        close("loss_all_ignored", values(cross_entropy(logits, ignored)));
-    }
-    report("common/cross_entropy", cases.len());
-}
+use crate::support::{
+    assert_prediction, check_feature_gradients, check_weight_gradients, episode, filled_backbone,
+    labels, shots_of, tensor, values,
+};
 
 /// The published model around an untrained backbone: heads are tested on given features.
 fn head(refine: Refine, device: &Device) -> Ssp {
-    SspConfig::new(DeepStemResNetConfig::new(fss_backbone::Depth::R50))
-        .with_refine(refine)
-        .init(device, 0)
+    SspConfig::new(DeepStemResNetConfig::new(Depth::R50)).with_refine(refine).init(device, 0)
 }
 
-fn shots_of(case: &Case, device: &Device) -> Vec<Shot> {
-    numbered(case, "feature_s.")
-        .map(|k| Shot {
-            features: Features::single(tensor(case, &format!("feature_s.{k}"), device)),
-            mask: labels(case, &format!("mask_s.{k}"), device),
-        })
-        .collect()
+/// The case's model, ready for training as published: stem, first layer and norms are frozen.
+fn filled_ssp(case: &Case, refine: Refine, device: &Device) -> Ssp {
+    let backbone = filled_backbone(case, KeyStyle::Ssp, device);
+    SspConfig::new(DeepStemResNetConfig::new(Depth::R50))
+        .with_refine(refine)
+        .init_with(backbone.freeze(&[Stage::Stem, Stage::Layer1]))
 }
 
 #[test]
@@ -82,7 +52,8 @@ fn golden_ssp_head() {
         for (name, refine) in [("out.refine.0", Refine::On), ("out.refine.1", Refine::Off)] {
             let shape = case.shape(name);
             let model = model.clone().with_refine(refine);
-            close(name, values(model.segment(&support, &query, [shape[2], shape[3]])));
+            let logits = model.segment(&support, &query, [shape[2], shape[3]]);
+            close(name, values(logits.expect("a query")));
         }
         if case.has("loss") {
             head_in_training(case);
@@ -125,41 +96,16 @@ fn head_in_training(case: &Case) {
     close("train.supp_out", values(outputs.supports.clone()), 1e-4);
     let masks = shots.iter().map(|shot| shot.mask.clone()).collect();
     let losses = outputs.losses(&mask, &Tensor::cat(masks, 0));
-    let terms: Vec<f32> = losses.terms.iter().flat_map(|term| values(term.value.clone())).collect();
+    let terms: Vec<f32> =
+        losses.terms.iter().flat_map(|term| values(term.value.clone().expect("pixels"))).collect();
     close("loss.terms", terms, 1e-5);
     close("loss", values(losses.total.clone()), 1e-5);
     let gradients = losses.total.backward();
-    let check = |name: String, input: &Tensor<4>| {
-        let got = values(input.grad(&gradients).expect("a gradient"));
-        let error = relative_l2(&got, &case.f32(&name).1);
-        assert!(error < 1e-3, "{}: {name}: relative L2 {error:e}", case.name);
-    };
-    check("grad.feature_q".into(), &query);
-    for (k, shot) in shots.iter().enumerate() {
-        check(format!("grad.feature_s.{k}"), &shot.features.0[0]);
+    let mut inputs = vec![("feature_q".to_owned(), query)];
+    for (k, shot) in shots.into_iter().enumerate() {
+        inputs.push((format!("feature_s.{k}"), shot.features.0[0].clone()));
     }
-}
-
-/// The images of an episode: query, supports with masks, and the query's mask where there is one.
-fn episode(case: &Case, prefix: &str, device: &Device) -> EpisodeBatch {
-    let name = |part: &str| format!("{prefix}{part}");
-    let query = tensor::<4>(case, &name("img_q"), device);
-    let [samples, _, height, width] = query.dims();
-    let mask = name("mask_q");
-    EpisodeBatch {
-        query,
-        query_mask: if case.has(&mask) {
-            labels(case, &mask, device)
-        } else {
-            Tensor::zeros([samples, height, width], device)
-        },
-        supports: numbered(case, &name("img_s."))
-            .map(|k| {
-                let image = tensor(case, &name(&format!("img_s.{k}")), device);
-                (image, labels(case, &name(&format!("mask_s.{k}")), device))
-            })
-            .collect(),
-    }
+    check_feature_gradients(case, &inputs, &gradients);
 }
 
 #[test]
@@ -184,14 +130,12 @@ fn golden_ssp_model() {
             close("out_2.low", values(matching.second.expect("a refined matching")), 2e-4);
             let [_, _, height, width] = episode.query.dims();
             let size = [height, width];
-            let refined = model.segment(&support, &features, size);
-            let plain = model.clone().with_refine(Refine::Off).segment(&support, &features, size);
+            let refined = model.segment(&support, &features, size).expect("a query");
+            let plain = model.clone().with_refine(Refine::Off);
+            let plain = plain.segment(&support, &features, size).expect("a query");
             close("out.refine.0", values(refined.clone()), 2e-4);
             close("out.refine.1", values(plain), 2e-4);
-            let labels: Vec<i64> = refined.argmax(1).try_into_vec_as().expect("labels");
-            let (_, want) = case.u8("pred");
-            let flips = labels.iter().zip(&want).filter(|(a, b)| **a != i64::from(**b)).count();
-            assert!(flips * 1000 <= want.len(), "{}: {flips} pixels flip", case.name);
+            assert_prediction(case, refined);
         }
     }
     report("ssp/model_", cases.len());
@@ -217,39 +161,16 @@ fn golden_ssp_train() {
         close("train.supp_out", values(outputs.supports), 2e-4);
 
         let losses = model.losses(&batch).expect("a batch");
-        let terms: Vec<f32> =
-            losses.terms.iter().flat_map(|term| values(term.value.clone())).collect();
+        let terms: Vec<f32> = losses
+            .terms
+            .iter()
+            .flat_map(|term| values(term.value.clone().expect("pixels")))
+            .collect();
         close("loss.terms", terms, 1e-5);
         close("loss", values(losses.total.clone()), 1e-5);
 
-        let gradients = gradients_by_key(&model.backbone, losses.total.backward());
-        let trained = case.usize_setting("params_with_grad");
-        assert_eq!(gradients.len(), trained, "{}: parameters with a gradient", case.name);
-        for name in case.names().iter().filter_map(|name| name.strip_prefix("grad.")) {
-            let got = &gradients[name];
-            let want = case.f32(&format!("grad.{name}")).1;
-            let head = &got[..want.len()];
-            let error = relative_l2(head, &want);
-            let last = head_of_last_block(&gradients);
-            let tolerance = if name == last { 1e-4 } else { 1e-2 };
-            assert!(error < tolerance, "{}: gradient of {name}: {error:e}", case.name);
-            let norm = got.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-            let want = f64::from(case.f32(&format!("gradnorm.{name}")).1[0]);
-            assert!((norm / want - 1.0).abs() < 1e-2, "{}: norm of {name}: {norm}", case.name);
-        }
+        let gradients = losses.total.backward();
+        check_weight_gradients(case, KeyStyle::Ssp, &model.backbone, &gradients);
     }
     report("ssp/train_", cases.len());
-}
-
-/// The key of the last trained convolution, whose gradient has passed no other ReLU.
-fn head_of_last_block(gradients: &std::collections::BTreeMap<String, Vec<f32>>) -> String {
-    gradients
-        .keys()
-        .filter_map(|key| {
-            let block = key.strip_prefix("layer3.")?.strip_suffix(".conv3.weight")?;
-            block.parse::<usize>().ok()
-        })
-        .max()
-        .map(|block| format!("layer3.{block}.conv3.weight"))
-        .expect("gradients of layer3")
 }
