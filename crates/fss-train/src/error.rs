@@ -38,6 +38,16 @@ pub enum TrainError {
         /// What to do about it.
         remedy: String,
     },
+    /// Latent classes or pseudo masks are damaged, incomplete, or those of another run.
+    #[error("pseudo masks {}: {problem}; {remedy}", path.display())]
+    Labels {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A run was to be resumed under another recipe than it was started with.
     #[error(
         "checkpoint {} was made under another recipe, so resuming would not continue the same run; \
@@ -77,6 +87,20 @@ pub enum TrainError {
         /// What to do about it.
         remedy: String,
     },
+    /// A model was to be tested on classes that it was trained on.
+    #[error(
+        "{seen} of the {tested} classes to be tested were base classes in training ({trained}); test \
+         on the folds of training, state other ones if these are wrong (--trained-folds), or allow it \
+         (--allow-fold-mismatch): the number will carry a warning"
+    )]
+    SeenClasses {
+        /// How many of the classes it was trained on.
+        seen: usize,
+        /// How many there are.
+        tested: usize,
+        /// The fold of its training.
+        trained: String,
+    },
     /// Someone asked for it: a signal, or the caller's [`Stop`](crate::Stop).
     #[error("{what} was stopped on request before it was done")]
     Interrupted {
@@ -113,6 +137,14 @@ impl TrainError {
             problem: problem.into(),
             remedy: remedy.into(),
         }
+    }
+
+    pub(crate) fn labels(
+        path: &Path,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Labels { path: path.to_path_buf(), problem: problem.into(), remedy: remedy.into() }
     }
 
     pub(crate) fn setting(what: impl Into<String>, remedy: impl Into<String>) -> Self {

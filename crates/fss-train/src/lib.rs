@@ -13,6 +13,7 @@ mod digest;
 mod error;
 pub mod evaluate;
 pub mod log;
+pub mod mining;
 pub mod observer;
 pub mod optim;
 pub mod progress;
@@ -23,6 +24,6 @@ mod stop;
 pub mod tensor;
 pub mod trainer;
 
-pub use data::EpisodeData;
+pub use data::{EpisodeData, Part, RunData};
 pub use error::TrainError;
 pub use stop::Stop;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+use crate::evaluate::Protocol;
 
 /// One line of the log. There are no times in it, so that equal runs have equal logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,8 @@ pub enum LogEntry {
     Validation {
         /// Iterations that the model was trained for.
         iteration: u64,
+        /// How it was measured.
+        protocol: Protocol,
         /// Mean IoU, a fraction.
         miou: Option<f64>,
         /// Foreground-background IoU, a fraction.
@@ -38,6 +41,8 @@ pub enum LogEntry {
     Evaluation {
         /// Iterations that the selected model was trained for.
         iteration: u64,
+        /// How it was measured.
+        protocol: Protocol,
         /// Mean over the seeds of the mean IoU, a fraction.
         miou: Option<f64>,
         /// Sample deviation over the seeds.
@@ -105,7 +110,8 @@ mod tests {
     use super::*;
 
     fn validation(iteration: u64) -> LogEntry {
-        LogEntry::Validation { iteration, miou: Some(0.5), fb_iou: None, best: true }
+        let protocol = Protocol::Official;
+        LogEntry::Validation { iteration, protocol, miou: Some(0.5), fb_iou: None, best: true }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use burn::module::{Module, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use fss_backbone::{DeepStemResNetConfig, NamedTensor, Stage};
-use fss_heads::{EpisodeBatch, Refine, Ssp, SspConfig};
+use fss_backbone::{DeepStemResNet, DeepStemResNetConfig, Depth, KeyStyle, NamedTensor, Stage};
+use fss_heads::{EpisodeBatch, MlcConfig, Refine, SspConfig, TrainableModel};
 use fss_support::fill;
 use fss_support::golden::{Case, assert_close, cases, report};
 use fss_train::optim::{NamedOptimizer, Rule};
@@ -131,16 +131,19 @@ fn mask(case: &Case, name: &str, device: &Device) -> Tensor<3, Int> {
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// The case's backbone under the fill rule, frozen as published.
-fn filled(case: &Case, device: &Device) -> Ssp {
+/// The case's backbone under the fill rule; `style` is how the official code names its tensors.
+fn filled(case: &Case, style: KeyStyle, device: &Device) -> DeepStemResNet {
     let depth = case.str_setting("backbone").parse().expect("a backbone's name");
-    let refine = if case.settings["refine"] == true { Refine::On } else { Refine::Off };
-    let config = SspConfig::new(DeepStemResNetConfig::new(depth)).with_refine(refine);
-    let backbone = config.backbone.init(device, 0);
+    let backbone = DeepStemResNetConfig::new(depth).init(device, 0);
     let tensors = backbone.named_tensors().expect("an unfolded network").into_iter();
-    let tensors = tensors.map(|t| NamedTensor { values: fill(&t.key, &t.shape), ..t }).collect();
-    let backbone = backbone.load_named(tensors, "the fill rule".as_ref()).expect("all tensors");
-    config.init_with(backbone.freeze(&[Stage::Stem, Stage::Layer1]))
+    let tensors = tensors
+        .map(|t| NamedTensor { values: fill(&style.spell(&t.key), &t.shape), ..t })
+        .collect();
+    backbone.load_named(tensors, "the fill rule".as_ref()).expect("all tensors")
+}
+
+fn network() -> DeepStemResNetConfig {
+    DeepStemResNetConfig::new(Depth::R50)
 }
 
 #[test]
@@ -148,39 +151,69 @@ fn golden_ssp_steps() {
     let device = Device::flex().autodiff();
     let cases = cases("ssp", "steps_");
     for case in &cases {
-        let mut model = filled(case, &device);
-        let before = model.backbone.named_tensors().expect("tensors");
-        let rule = Rule::sgd(number(case, "momentum"), number(case, "weight_decay"));
-        let mut optimizer = NamedOptimizer::new(rule);
-        let after = numbers(case, "decay_after_iterations").iter().map(|&n| n as u64).collect();
-        let schedule = Schedule::StepDecayAt { after, divisor: 10.0 };
-        let total = case.usize_setting("iters") as u64;
-        let (losses, rates) = (case.f64("losses").1, case.f64("lrs").1);
-        for step in 0..total {
-            let rate = schedule.rate(number(case, "lr"), step, total);
-            assert_eq!(rate, rates[step as usize], "{}: rate of step {step}", case.name);
-            let name = |part: &str| format!("step{step}.{part}");
-            let supports = (0..case.usize_setting("shot"))
-                .map(|k| {
-                    let images = image(case, &name(&format!("img_s.{k}")), &device);
-                    (images, mask(case, &name(&format!("mask_s.{k}")), &device))
-                })
-                .collect();
-            let batch = EpisodeBatch {
-                query: image(case, &name("img_q"), &device),
-                query_mask: mask(case, &name("mask_q"), &device),
-                supports,
-            };
-            let (next, done) =
-                training_step(model, &mut optimizer, &batch, rate, [step + 1, total])
-                    .expect("a step");
-            model = next;
-            let (got, want) = (done.loss.expect("a loss"), losses[step as usize]);
-            assert!((got - want).abs() <= 1e-4, "{}: loss {step}: {got} {want}", case.name);
-        }
-        check_parameters(case, &before, &model.backbone.named_tensors().expect("tensors"));
+        let refine = if case.settings["refine"] == true { Refine::On } else { Refine::Off };
+        // Frozen as published.
+        let backbone = filled(case, KeyStyle::Ssp, &device).freeze(&[Stage::Stem, Stage::Layer1]);
+        let model = SspConfig::new(network()).with_refine(refine).init_with(backbone);
+        run_steps(case, KeyStyle::Ssp, model, |model| &model.backbone);
     }
     report("ssp/steps_", cases.len());
+}
+
+#[test]
+fn golden_mlc_steps() {
+    let device = Device::flex().autodiff();
+    let cases = cases("mlc", "steps_");
+    for case in &cases {
+        let model = MlcConfig::new(network()).init_with(filled(case, KeyStyle::Mlc, &device));
+        run_steps(case, KeyStyle::Mlc, model, |model| &model.backbone);
+    }
+    report("mlc/steps_", cases.len());
+}
+
+/// Trains a model as the case says, and compares losses, rates and weights.
+fn run_steps<M: TrainableModel>(
+    case: &Case,
+    style: KeyStyle,
+    mut model: M,
+    backbone: impl Fn(&M) -> &DeepStemResNet,
+) {
+    let device = Device::flex().autodiff();
+    let tensors = |model: &M| -> Vec<NamedTensor> {
+        let tensors = backbone(model).named_tensors().expect("an unfolded network").into_iter();
+        tensors.map(|t| NamedTensor { key: style.spell(&t.key), ..t }).collect()
+    };
+    let before = tensors(&model);
+    let rule = Rule::sgd(number(case, "momentum"), number(case, "weight_decay"));
+    let mut optimizer = NamedOptimizer::new(rule);
+    let after = numbers(case, "decay_after_iterations").iter().map(|&n| n as u64).collect();
+    let schedule = Schedule::StepDecayAt { after, divisor: 10.0 };
+    let (losses, rates) = (case.f64("losses").1, case.f64("lrs").1);
+    let total = losses.len() as u64;
+    for step in 0..total {
+        let rate = schedule.rate(number(case, "lr"), step, total);
+        assert_eq!(rate, rates[step as usize], "{}: rate of step {step}", case.name);
+        let name = |part: &str| format!("step{step}.{part}");
+        let supports = (0..case.usize_setting("shot"))
+            .map(|k| {
+                let images = image(case, &name(&format!("img_s.{k}")), &device);
+                (images, mask(case, &name(&format!("mask_s.{k}")), &device))
+            })
+            .collect();
+        let batch = EpisodeBatch {
+            query: image(case, &name("img_q"), &device),
+            query_mask: mask(case, &name("mask_q"), &device),
+            supports,
+            extra: None,
+        };
+        let numbers = [step + 1, total];
+        let (next, done) =
+            training_step(model, &mut optimizer, &batch, rate, numbers).expect("a step");
+        model = next;
+        let (got, want) = (done.loss.expect("a loss"), losses[step as usize]);
+        assert!((got - want).abs() <= 1e-4, "{}: loss {step}: {got} {want}", case.name);
+    }
+    check_parameters(case, &before, &tensors(&model));
 }
 
 /// The L2 norm as the reference takes it: squares summed in float32 over eight lanes. On half a

@@ -38,6 +38,7 @@ fn sample() -> Checkpoint {
             sampler: sampler_state(),
             best: Some(Best { iteration: 5, miou: Some(0.567_891_234_567_890_1) }),
             log_bytes: 123,
+            pseudo_masks: None,
             recipe,
         },
         model: vec![

@@ -37,6 +37,9 @@ pub struct Progress {
     pub best: Option<Best>,
     /// Bytes of the log that belong to the finished iterations.
     pub log_bytes: u64,
+    /// Fingerprint of the pseudo masks that it learns from, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudo_masks: Option<String>,
     /// What the run is set to.
     #[serde(with = "exact::recipe")]
     pub recipe: Recipe,

@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use fss_data::episode::Episode;
-use fss_data::loader::{LoaderOptions, OrderedLoader};
-use fss_data::transform::normalise;
+use fss_data::loader::{EpisodeTransform, OrderedLoader};
+use fss_data::transform::Role;
 use fss_data::{DataError, SegmentationDataset};
 use ndarray::{Array2, Array3};
 
-use super::{FeatureReuse, Supports};
+use super::{EvaluationPlan, FeatureReuse, Supports};
 use crate::EpisodeData;
 
 /// An episode with its masks, and those images that have no features yet.
@@ -20,7 +20,7 @@ pub(super) struct EpisodeInput {
     pub supports: Vec<usize>,
     /// Binary mask of the query, then of each support.
     pub masks: Vec<Array2<u8>>,
-    /// Normalised images by position.
+    /// Images as the network sees them, by position.
     pub images: HashMap<usize, Array3<f32>>,
 }
 
@@ -39,12 +39,11 @@ struct Job {
 pub(super) fn read_ahead(
     data: &EpisodeData,
     runs: Vec<Vec<Episode>>,
-    supports: Supports,
-    reuse: &FeatureReuse,
-    options: LoaderOptions,
+    plan: &EvaluationPlan,
 ) -> Result<OrderedLoader<impl Send + 'static, EpisodeInput>, DataError> {
     let mut seen = HashSet::new();
-    let reuses = *reuse != FeatureReuse::Off;
+    let reuses = plan.reuse != FeatureReuse::Off;
+    let supports = plan.supports;
     let episodes = runs
         .into_iter()
         .enumerate()
@@ -61,23 +60,29 @@ pub(super) fn read_ahead(
         Ok(Job { run, episode, supports, images })
     });
     let dataset = Arc::clone(&data.dataset);
-    OrderedLoader::new(jobs, options, move |job| read(&dataset, job))
+    let transform = plan.protocol.transform(data.benchmark());
+    OrderedLoader::new(jobs, plan.loader, move |job| read(&dataset, &transform, job))
 }
 
-fn read(dataset: &SegmentationDataset, job: Job) -> Result<EpisodeInput, DataError> {
+fn read(
+    dataset: &SegmentationDataset,
+    transform: &EpisodeTransform,
+    job: Job,
+) -> Result<EpisodeInput, DataError> {
     let Job { run, episode, supports, images: wanted } = job;
     let mut images = HashMap::new();
     let masks = std::iter::once(episode.query)
         .chain(supports.iter().copied())
-        .map(|position| {
+        .zip(std::iter::once(Role::Query).chain(std::iter::repeat(Role::Support)))
+        .map(|(position, role)| {
             let mask = if wanted.contains(&position) && !images.contains_key(&position) {
                 let sample = dataset.load(position)?;
-                images.insert(position, normalise(&sample.image));
+                images.insert(position, transform.image(&sample.image)?);
                 sample.mask
             } else {
                 dataset.load_mask(position)?
             };
-            Ok(dataset.class_mask(position, &mask, episode.class))
+            Ok(dataset.class_mask(position, &transform.mask(&mask, role)?, episode.class))
         })
         .collect::<Result<_, DataError>>()?;
     Ok(EpisodeInput { run, episode, supports, masks, images })

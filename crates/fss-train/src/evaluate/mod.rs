@@ -2,11 +2,18 @@
 
 mod episodes;
 mod features;
+mod novelty;
+mod plan;
 mod protocol;
 mod result;
 mod run;
+mod score;
 
 pub use features::{CacheCounts, FeatureCache, FeatureReuse, Spill};
-pub use protocol::Protocol;
+pub use fss_data::transform::Compare;
+pub use fss_heads::ShotRule;
+pub use novelty::{KnownFrom, Novelty, SeenClasses, TrainedFold};
+pub use plan::EvaluationPlan;
+pub use protocol::{HsnetProtocol, Protocol};
 pub use result::{ClassScore, Deviation, EpisodeRecord, Evaluation, FeatureUse, SeedRun, Supports};
-pub use run::{EpisodeOutcome, EvaluationPlan, evaluate, predict_episode};
+pub use run::{EpisodeOutcome, evaluate, predict_episode};

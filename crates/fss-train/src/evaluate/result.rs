@@ -1,12 +1,16 @@
 //! What an evaluation gives.
 
+use std::collections::BTreeSet;
+
 use fss_data::ClassId;
 use fss_data::episode::Episode;
 use fss_data::folds::Fold;
-use fss_metrics::{EpisodeMetrics, MetricReport, Spread};
+use fss_data::lists::Standing;
+use fss_heads::ShotRule;
+use fss_metrics::{MetricReport, Spread};
 use serde::{Deserialize, Serialize};
 
-use super::{CacheCounts, Protocol};
+use super::{CacheCounts, Novelty, Protocol};
 use crate::EpisodeData;
 
 /// Where the supports of an episode come from.
@@ -37,16 +41,28 @@ pub enum Deviation {
 pub struct Evaluation {
     /// How it was measured.
     pub protocol: Protocol,
+    /// What was measured, if it was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Whether the classes were new to the model.
+    pub novelty: Novelty,
     /// The images.
     pub dataset: String,
     /// The fold whose novel classes were segmented.
     pub fold: Fold,
+    /// How many classes were tested.
+    pub tested: usize,
     /// Supports an episode.
     pub shot: usize,
+    /// What was made of several supports.
+    pub shot_rule: ShotRule,
     /// Where they came from.
     pub supports: Supports,
-    /// From this many pixels on an object may support.
+    /// From this many pixels on an object may support; 0 where a protocol has no such rule.
     pub min_pixels: u64,
+    /// Whether the episodes were drawn from the published lists, under a protocol that has lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<Standing>,
     /// Episodes of every seed.
     pub episodes: usize,
     /// What "deviation" means.
@@ -109,6 +125,8 @@ pub struct SeedRun {
     pub seed: u64,
     /// Its scores.
     pub scores: MetricReport,
+    /// How many of the classes came up in its episodes.
+    pub classes_met: usize,
     /// The episodes drawn, in order.
     pub drawn: Vec<EpisodeRecord>,
 }
@@ -144,8 +162,9 @@ impl EpisodeRecord {
 }
 
 impl SeedRun {
-    pub(super) fn new(seed: u64, metrics: &EpisodeMetrics, drawn: Vec<EpisodeRecord>) -> Self {
-        Self { seed, scores: metrics.report(), drawn }
+    pub(super) fn new(seed: u64, scores: MetricReport, drawn: Vec<EpisodeRecord>) -> Self {
+        let met: BTreeSet<ClassId> = drawn.iter().map(|episode| episode.class).collect();
+        Self { seed, scores, classes_met: met.len(), drawn }
     }
 
     /// The IoU of a class, if it occurs.
@@ -163,10 +182,13 @@ pub(super) fn spread(
     Spread::of(values?)
 }
 
-/// The scores of the classes of `data` over the runs.
-pub(super) fn class_scores(data: &EpisodeData, runs: &[SeedRun]) -> Vec<ClassScore> {
-    data.source
-        .classes()
+/// The scores of the classes `tested` over the runs.
+pub(super) fn class_scores(
+    data: &EpisodeData,
+    tested: &[ClassId],
+    runs: &[SeedRun],
+) -> Vec<ClassScore> {
+    tested
         .iter()
         .map(|&class| ClassScore {
             class,

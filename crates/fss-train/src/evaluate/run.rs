@@ -3,77 +3,20 @@
 use burn::tensor::{Device, Tensor};
 use fss_data::episode::Episode;
 use fss_data::loader::LoaderOptions;
-use fss_data::sampler::{EpisodeSampler, OfficialConfig, OfficialSampler};
-use fss_data::transform::normalise;
-use fss_heads::{Features, FewShotModel, Shot};
-use fss_metrics::{BinaryCounts, EpisodeMetrics};
+use fss_heads::{Features, FewShotModel, Shot, ShotRule};
+use fss_metrics::{BinaryCounts, vote};
 use ndarray::Array2;
 
 use super::episodes::{EpisodeInput, read_ahead};
 use super::result::{class_scores, spread};
+use super::score::Metrics;
 use super::{
-    Deviation, EpisodeRecord, Evaluation, FeatureCache, FeatureReuse, FeatureUse, Protocol,
-    SeedRun, Supports,
+    Deviation, EpisodeRecord, Evaluation, EvaluationPlan, FeatureCache, FeatureReuse, FeatureUse,
+    Novelty, Protocol, SeedRun,
 };
 use crate::observer::EvaluationObserver;
 use crate::tensor::{image_tensor, mask_tensor, prediction};
 use crate::{EpisodeData, Stop, TrainError};
-
-/// What is to be measured.
-#[derive(Debug, Clone, PartialEq)]
-pub struct EvaluationPlan {
-    /// How episodes are drawn and scored.
-    pub protocol: Protocol,
-    /// Supports an episode.
-    pub shot: usize,
-    /// One run for each.
-    pub seeds: Vec<u64>,
-    /// Episodes a run.
-    pub episodes: usize,
-    /// Where the supports come from.
-    pub supports: Supports,
-    /// Whether features are computed once or over and over. The scores do not depend on it.
-    pub reuse: FeatureReuse,
-    /// Threads that read images ahead. The scores do not depend on them.
-    pub loader: LoaderOptions,
-}
-
-impl EvaluationPlan {
-    /// The published plan for PASCAL-5i: 1000 episodes for each of the seeds 0 to 4.
-    pub fn pascal(shot: usize) -> Self {
-        Self {
-            protocol: Protocol::Official,
-            shot,
-            seeds: (0..5).collect(),
-            episodes: 1000,
-            supports: Supports::Drawn,
-            reuse: FeatureReuse::default(),
-            loader: LoaderOptions { threads: 1, prefetch: 8 },
-        }
-    }
-
-    /// Draws the episodes of one seed.
-    ///
-    /// # Errors
-    /// [`TrainError::Data`] if a class has too few images for the shot.
-    pub fn draw(&self, data: &EpisodeData, seed: u64) -> Result<Vec<Episode>, TrainError> {
-        let config = match self.protocol {
-            Protocol::Official => OfficialConfig::evaluation(seed, self.shot),
-        };
-        let mut sampler = OfficialSampler::new(data.source.clone(), config)?;
-        Ok(sampler.take_episodes(self.episodes)?)
-    }
-
-    fn check(&self) -> Result<(), TrainError> {
-        let refuse = |what: &str| Err(TrainError::setting(what, "give at least one"));
-        match self {
-            Self { seeds, .. } if seeds.is_empty() => refuse("an evaluation without a seed"),
-            Self { episodes: 0, .. } => refuse("an evaluation without episodes"),
-            Self { shot: 0, .. } => refuse("an evaluation without supports (0 shots)"),
-            _ => Ok(()),
-        }
-    }
-}
 
 /// An episode that was segmented and scored.
 #[derive(Debug)]
@@ -101,8 +44,9 @@ pub struct EpisodeOutcome<'a> {
 /// that of computing them anew for every episode, to the last bit.
 ///
 /// # Errors
-/// [`TrainError`] for files that cannot be read, episodes that cannot be drawn, a full disk; and
-/// [`TrainError::Interrupted`] if `stop` was requested.
+/// [`TrainError`] for files that cannot be read, episodes that cannot be drawn, a full disk;
+/// [`TrainError::SeenClasses`] for a model that was trained on classes tested, unless the plan allows
+/// it; and [`TrainError::Interrupted`] if `stop` was requested.
 pub fn evaluate<M: FewShotModel>(
     model: &M,
     data: &EpisodeData,
@@ -112,14 +56,20 @@ pub fn evaluate<M: FewShotModel>(
     stop: &Stop,
 ) -> Result<Evaluation, TrainError> {
     plan.check()?;
+    let tested = data.tested(plan.protocol);
+    let novelty = Novelty::of(plan.trained.as_ref(), data.benchmark(), &data.fold, &tested);
+    novelty.check(plan.seen)?;
+    if let Some(warning) = novelty.warning() {
+        tracing::warn!("{warning}");
+    }
     let drawn =
         plan.seeds.iter().map(|&seed| plan.draw(data, seed)).collect::<Result<Vec<_>, _>>()?;
     let mut cache = FeatureCache::new(&plan.reuse, device)?;
-    let classes = data.fold.classes();
-    let mut runs: Vec<(EpisodeMetrics, Vec<EpisodeRecord>)> =
-        plan.seeds.iter().map(|_| (EpisodeMetrics::new(classes), Vec::new())).collect();
+    let metrics = || Metrics::new(plan.protocol, data.fold.classes(), &tested);
+    let mut runs: Vec<(Metrics, Vec<EpisodeRecord>)> =
+        plan.seeds.iter().map(|_| (metrics(), Vec::new())).collect();
 
-    for input in read_ahead(data, drawn, plan.supports, &plan.reuse, plan.loader)? {
+    for input in read_ahead(data, drawn, plan)? {
         if stop.is_requested() {
             return Err(TrainError::Interrupted { what: "the evaluation" });
         }
@@ -130,11 +80,10 @@ pub fn evaluate<M: FewShotModel>(
             observer.seed_started(seed, plan.episodes);
         }
         let EpisodeInput { episode, supports, masks, .. } = &input;
-        let prediction = segment(model, data, device, &mut cache, &input)?;
+        let prediction = segment(model, data, plan, device, &mut cache, &input)?;
         let counts = BinaryCounts::compare_maps(prediction.view(), masks[0].view())?;
-        metrics.add_counts(episode.index, &counts, episode.class.into())?;
+        metrics.add(episode.index, &counts, episode.class)?;
         records.push(EpisodeRecord::new(data, episode, supports, counts.iou()));
-        let running = metrics.confusion.miou();
         observer.episode_finished(&EpisodeOutcome {
             seed,
             episode,
@@ -142,7 +91,7 @@ pub fn evaluate<M: FewShotModel>(
             prediction: &prediction,
             truth: &masks[0],
             iou: counts.iou(),
-            running_miou: (!running.is_nan()).then_some(running),
+            running_miou: metrics.running_miou(),
         });
     }
 
@@ -150,43 +99,57 @@ pub fn evaluate<M: FewShotModel>(
         .seeds
         .iter()
         .zip(runs)
-        .map(|(&seed, (metrics, records))| SeedRun::new(seed, &metrics, records))
+        .map(|(&seed, (metrics, records))| SeedRun::new(seed, metrics.report(), records))
         .collect();
     Ok(Evaluation {
         protocol: plan.protocol,
+        model: plan.model.clone(),
+        novelty,
         dataset: data.dataset.name.clone(),
         fold: data.fold.clone(),
+        tested: tested.len(),
         shot: plan.shot,
+        shot_rule: plan.shot_rule.unwrap_or_else(|| model.shot_rule()),
         supports: plan.supports,
-        min_pixels: data.source.min_pixels(),
+        min_pixels: match plan.protocol {
+            Protocol::Official => data.source.min_pixels(),
+            Protocol::Hsnet(_) => 0,
+        },
+        lists: match plan.protocol {
+            Protocol::Official => None,
+            Protocol::Hsnet(_) => Some(data.hsnet_lists()?.origin.standing),
+        },
         episodes: plan.episodes,
         deviation: Deviation::Sample,
         miou: spread(&runs, |scores| scores.miou),
         fb_iou: spread(&runs, |scores| scores.fb_iou),
         mean_episode_iou: spread(&runs, |scores| scores.mean_episode_iou),
-        classes: class_scores(data, &runs),
+        classes: class_scores(data, &tested, &runs),
         features: FeatureUse::of(cache.counts()),
         runs,
     })
 }
 
-/// The prediction `[H, W]` (0 / 1) of one episode, as [`evaluate`] makes it.
+/// The prediction `[H, W]` (0 / 1) of one episode, as [`evaluate`] makes it under a plan.
 ///
 /// # Errors
 /// As [`evaluate`].
 pub fn predict_episode<M: FewShotModel>(
     model: &M,
     data: &EpisodeData,
+    plan: &EvaluationPlan,
     episode: &Episode,
-    supports: Supports,
     device: &Device,
 ) -> Result<Array2<u8>, TrainError> {
-    let mut cache = FeatureCache::new(&FeatureReuse::Off, device)?;
-    let options = LoaderOptions { threads: 1, prefetch: 1 };
-    let runs = vec![vec![episode.clone()]];
-    let mut inputs = read_ahead(data, runs, supports, &FeatureReuse::Off, options)?;
+    let plan = EvaluationPlan {
+        reuse: FeatureReuse::Off,
+        loader: LoaderOptions { threads: 1, prefetch: 1 },
+        ..plan.clone()
+    };
+    let mut cache = FeatureCache::new(&plan.reuse, device)?;
+    let mut inputs = read_ahead(data, vec![vec![episode.clone()]], &plan)?;
     match inputs.next() {
-        Some(input) => segment(model, data, device, &mut cache, &input?),
+        Some(input) => segment(model, data, &plan, device, &mut cache, &input?),
         None => Err(TrainError::Interrupted { what: "reading the episode" }),
     }
 }
@@ -194,15 +157,20 @@ pub fn predict_episode<M: FewShotModel>(
 fn segment<M: FewShotModel>(
     model: &M,
     data: &EpisodeData,
+    plan: &EvaluationPlan,
     device: &Device,
     cache: &mut FeatureCache,
     input: &EpisodeInput,
 ) -> Result<Array2<u8>, TrainError> {
+    let transform = plan.protocol.transform(data.benchmark());
     let mut features = |position: usize| -> Result<Features, TrainError> {
         cache.get_or_compute(position, || {
             let image: Tensor<4> = match input.images.get(&position) {
                 Some(image) => image_tensor(image.view(), device),
-                None => image_tensor(normalise(&data.dataset.load_image(position)?).view(), device),
+                None => {
+                    let image = transform.image(&data.dataset.load_image(position)?)?;
+                    image_tensor(image.view(), device)
+                }
             };
             Ok(model.features(image))
         })
@@ -216,7 +184,16 @@ fn segment<M: FewShotModel>(
         })
         .collect::<Result<Vec<_>, TrainError>>()?;
     let query = features(input.episode.query)?;
-    let support = model.encode_support(&shots)?;
     let (height, width) = input.masks[0].dim();
-    prediction(model.segment(&support, &query, [height, width]))
+    let predict = |shots: &[Shot]| {
+        let support = model.encode_support(shots)?;
+        prediction(model.segment(&support, &query, [height, width])?)
+    };
+    match plan.shot_rule.unwrap_or_else(|| model.shot_rule()) {
+        ShotRule::Joint => predict(&shots),
+        ShotRule::Vote => {
+            let each = shots.iter().map(|shot| predict(std::slice::from_ref(shot)));
+            Ok(vote(&each.collect::<Result<Vec<_>, _>>()?)?)
+        }
+    }
 }

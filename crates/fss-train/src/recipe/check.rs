@@ -1,6 +1,9 @@
 //! Values that make no sense are refused before anything is built.
 
-use super::{Init, Recipe, Sampling};
+use fss_data::Benchmark;
+use fss_data::folds::FoldScheme;
+
+use super::{Init, ModelSettings, Recipe, Sampling};
 use crate::TrainError;
 
 impl Recipe {
@@ -9,7 +12,18 @@ impl Recipe {
     /// # Errors
     /// [`TrainError::Recipe`] naming the first key whose value makes no sense.
     pub fn check(&self) -> Result<(), TrainError> {
-        self.data.fold()?;
+        if self.data.dataset == Benchmark::Own {
+            if (self.data.fold, self.data.folds) != (0, FoldScheme::Listed) {
+                let folds = format!("fold {} ({})", self.data.fold, self.data.folds);
+                let remedy =
+                    "give `fold = 0` and `folds = \"listed\"`: data of your own have one fold";
+                return Err(self.refuse("data", &folds, remedy));
+            }
+        } else {
+            self.data.fold()?;
+        }
+        self.validation.protocol.check()?;
+        self.evaluation.protocol.check()?;
         self.backbone.validate()?;
         let counts = [
             ("episodes.shot", self.episodes.shot),
@@ -23,7 +37,11 @@ impl Recipe {
             ("checkpoint.keep", self.checkpoint.keep),
             ("checkpoint.every", usize::try_from(self.checkpoint.every).unwrap_or(usize::MAX)),
         ];
-        for (key, count) in counts {
+        let model_counts = match &self.model {
+            ModelSettings::Mlc(mlc) => mlc.counts(),
+            ModelSettings::Ssp(_) => Vec::new(),
+        };
+        for (key, count) in counts.into_iter().chain(model_counts) {
             if count == 0 {
                 return Err(self.refuse(key, "0 (or nothing)", "give at least one"));
             }
@@ -76,6 +94,18 @@ impl Recipe {
                 return Err(self.refuse(key, &value, "give a number of at least 0"));
             }
         }
+        if let ModelSettings::Mlc(mlc) = &self.model {
+            for (key, value, [least, most]) in mlc.numbers() {
+                if !(least..=most).contains(&value) {
+                    let remedy = if most == f64::MAX {
+                        format!("give a finite number of at least {least}")
+                    } else {
+                        format!("give a number from {least} to {most}")
+                    };
+                    return Err(self.refuse(key, &value.to_string(), &remedy));
+                }
+            }
+        }
         if let Some((key, problem)) = self.optim.schedule.problem() {
             let key = format!("optim.schedule.{key}");
             return Err(self.error(format!("`{key}`: {problem}"), "see the built-in recipes"));
@@ -115,6 +145,19 @@ mod tests {
         assert!(problem(|r| r.optim.lr = f64::NAN).contains("`optim.lr`"));
         assert!(problem(|r| r.evaluation.seeds.clear()).contains("`evaluation.seeds`"));
         assert!(problem(|r| r.episodes.seed = u64::MAX).contains("`episodes.seed`"));
+        let joint = |change: fn(&mut super::super::JointSettings)| {
+            let mut settings = super::super::JointSettings::default();
+            change(&mut settings);
+            let mining = super::super::Mining::Joint(settings);
+            problem(|r| {
+                r.model =
+                    ModelSettings::Mlc(super::super::MlcSettings { mining, ..Default::default() });
+            })
+        };
+        assert!(joint(|j| j.channels = 0).contains("`model.mining.channels`"));
+        assert!(joint(|j| j.weight = f64::NAN).contains("`model.mining.weight`"));
         assert!(problem(|r| r.data.fold = 4).contains('4'));
+        assert!(problem(|r| r.data.dataset = Benchmark::Own).contains("listed"));
+        assert!(problem(|r| r.data.folds = FoldScheme::Listed).contains("PASCAL-5i"));
     }
 }

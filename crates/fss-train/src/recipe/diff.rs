@@ -8,6 +8,9 @@ use crate::digest::fingerprint;
 /// Sections that do not change what a run computes.
 const FREE_SECTIONS: [&str; 1] = ["checkpoint"];
 
+/// Keys of sections that only say where something lies.
+const FREE_KEYS: [(&str, &str); 1] = [("data", "splits")];
+
 impl Recipe {
     /// A fingerprint of everything that changes what a run computes, as 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
@@ -26,6 +29,11 @@ impl Recipe {
         let mut value = serde_json::to_value(self).unwrap_or_default();
         if let Value::Object(sections) = &mut value {
             sections.retain(|key, _| !FREE_SECTIONS.contains(&key.as_str()));
+            for (section, key) in FREE_KEYS {
+                if let Some(Value::Object(keys)) = sections.get_mut(section) {
+                    keys.remove(key);
+                }
+            }
         }
         value
     }
@@ -70,6 +78,7 @@ mod tests {
         let paper = Recipe::builtin("ssp-pascal").unwrap();
         let mut other = paper.clone();
         other.checkpoint.every = 7;
+        other.data.splits = Some("elsewhere".into());
         assert!(paper.differences(&other).is_empty());
         assert_eq!(paper.fingerprint(), other.fingerprint());
     }

@@ -24,12 +24,16 @@
 mod builtin;
 mod check;
 mod diff;
+mod mlc;
 mod parse;
 mod settings;
 
 pub use builtin::BUILTIN_NAMES;
+pub use mlc::{
+    BackgroundRectification, BackgroundSettings, DecoderExport, ForegroundRectification,
+    JointSettings, Mining, MlcSettings, PoolSettings, Rectification,
+};
 pub use settings::{
-    CheckpointSettings, DataSettings, EpisodeSettings, EvaluationSettings, Init, ModelKind,
-    ModelSettings, OptimSettings, Recipe, Sampling, SelectionRule, TrainSettings,
-    ValidationSettings,
+    CheckpointSettings, DataSettings, EpisodeSettings, EvaluationSettings, Init, ModelSettings,
+    OptimSettings, Recipe, Sampling, SelectionRule, SspSettings, TrainSettings, ValidationSettings,
 };

@@ -1,13 +1,16 @@
 //! The parts of a recipe.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fss_backbone::{DeepStemResNetConfig, NormTraining, Stage};
-use fss_data::Split;
+use fss_data::benchmark::{BenchmarkRoot, OpenOptions};
 use fss_data::folds::{Fold, FoldScheme};
+use fss_data::own::OwnOptions;
+use fss_data::{Benchmark, Split};
 use fss_heads::Refine;
 use serde::{Deserialize, Serialize};
 
+use super::MlcSettings;
 use crate::TrainError;
 use crate::evaluate::Protocol;
 use crate::schedule::Schedule;
@@ -42,22 +45,32 @@ pub struct Recipe {
     pub checkpoint: CheckpointSettings,
 }
 
-/// The head.
+/// The head; in a file `kind` says which.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelSettings {
-    /// Which head.
-    pub kind: ModelKind,
-    /// Whether the self-support step runs a second time.
-    pub refine: Refine,
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ModelSettings {
+    /// Self-support few-shot segmentation (ECCV 2022).
+    Ssp(SspSettings),
+    /// Mining latent classes (ICCV 2021).
+    Mlc(MlcSettings),
 }
 
-/// The heads that can be trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ModelKind {
-    /// Self-support few-shot segmentation (ECCV 2022).
-    Ssp,
+impl ModelSettings {
+    /// The value of `kind` in a file.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ssp(_) => "ssp",
+            Self::Mlc(_) => "mlc",
+        }
+    }
+}
+
+/// Settings of SSP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SspSettings {
+    /// Whether the self-support step runs a second time.
+    pub refine: Refine,
 }
 
 /// Where the weights come from.
@@ -83,29 +96,55 @@ pub enum Init {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSettings {
-    /// Name of the data set, for reports.
-    pub dataset: String,
-    /// Number of classes, background not counted.
-    pub classes: usize,
+    /// The data set: `pascal`, `coco`, `fss1000` or `own`.
+    pub dataset: Benchmark,
     /// How the classes are dealt to the folds.
     pub folds: FoldScheme,
-    /// The fold whose classes are novel, 0..=3.
+    /// The fold whose classes are novel: 0..=3, or 0 where they are listed.
     pub fold: usize,
     /// The split that training episodes are drawn from (with the base classes).
     pub train_split: Split,
-    /// The split that validation and evaluation draw from (with the novel classes).
+    /// The split that validations draw from (with the novel classes).
     pub val_split: Split,
+    /// The split that the final evaluation draws from, if it is not the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_split: Option<Split>,
     /// An image counts for a class from this many pixels of it on.
     pub min_pixels: u64,
+    /// The folder of published lists, where they are not in the tree itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub splits: Option<PathBuf>,
+    /// How data of one's own are read.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub own: OwnOptions,
+}
+
+fn is_default(options: &OwnOptions) -> bool {
+    *options == OwnOptions::default()
 }
 
 impl DataSettings {
-    /// The fold.
+    /// The fold of the published data set. A smaller set in the same layout has its own, and so have
+    /// data of one's own: [`BenchmarkRoot::fold`].
     ///
     /// # Errors
-    /// If fold or number of classes make no sense.
+    /// If there is no such fold.
     pub fn fold(&self) -> Result<Fold, TrainError> {
-        Ok(Fold::new(self.fold, self.classes, self.folds)?)
+        Ok(self.dataset.fold(self.fold, self.folds)?)
+    }
+
+    /// The split of the final evaluation.
+    pub fn test_split(&self) -> Split {
+        self.test_split.unwrap_or(self.val_split)
+    }
+
+    /// Recognises the layout of the data set at `root`.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] that lists what was looked for.
+    pub fn detect(&self, root: &Path) -> Result<BenchmarkRoot, TrainError> {
+        let options = OpenOptions { splits: self.splits.clone(), own: self.own.clone() };
+        Ok(self.dataset.detect(root, &options)?)
     }
 }
 

@@ -134,7 +134,13 @@ mod tests {
             iteration(1, Some(2.0)),
             iteration(2, None),
             iteration(4, Some(1.0)),
-            LogEntry::Validation { iteration: 4, miou: Some(0.25), fb_iou: None, best: true },
+            LogEntry::Validation {
+                iteration: 4,
+                protocol: crate::evaluate::Protocol::Official,
+                miou: Some(0.25),
+                fb_iou: None,
+                best: true,
+            },
         ];
         let svg = training_curve(&log).unwrap();
         assert_eq!(svg.matches("<polyline").count(), 2);

@@ -6,7 +6,7 @@ use fss_data::io::write_atomic;
 
 use super::base64;
 use super::curve::training_curve;
-use super::table::percent;
+use super::table::{Beside, header, percent};
 use crate::TrainError;
 use crate::evaluate::Evaluation;
 use crate::log::LogEntry;
@@ -142,24 +142,33 @@ impl<'a> HtmlReport<'a> {
                     let deviation = percent(spread.as_ref().map(|s| s.deviation));
                     format!("<td>{mean} <small>&plusmn; {deviation}</small></td>{after}")
                 });
-                format!("<tr><th>{}</th>{}</tr>\n", escape(name), cells.concat())
+                let protocol = escape(&e.protocol.label());
+                let name = escape(name);
+                format!("<tr><th>{name}</th>{}<td>{protocol}</td></tr>\n", cells.concat())
             })
             .collect();
-        let note = self.evaluations.first().map(|(_, e)| {
-            format!(
-                "<p class=\"note\">{}, fold {}, {}-shot, {} seeds of {} episodes. Protocol {}. \
-                 IoU in per cent, &plusmn; sample deviation over the seeds.</p>\n",
-                escape(&e.dataset),
-                e.fold.index(),
-                e.shot,
-                e.runs.len(),
-                e.episodes,
-                escape(e.protocol.describe()),
-            )
-        });
+        // Equal evaluations but for the model need one note.
+        let mut notes: Vec<String> = Vec::new();
+        for (name, e) in &self.evaluations {
+            let text = header(e, Beside::Measurement);
+            if !notes.contains(&text) {
+                notes.push(text);
+            }
+            if let Some(warning) = e.novelty.warning() {
+                notes.push(format!("WARNING, {name}: {warning}"));
+            }
+        }
+        let notes: String = notes
+            .iter()
+            .map(|text| {
+                let lines: Vec<String> = text.lines().map(escape).collect();
+                format!("<p class=\"note\">{}</p>\n", lines.join("<br>"))
+            })
+            .collect();
         format!(
-            "<table>\n<tr><th></th><td>mIoU</td><td></td><td>FB-IoU</td></tr>\n{rows}</table>\n{}",
-            note.unwrap_or_default()
+            "<table>\n<tr><th></th><td>mIoU</td><td></td><td>FB-IoU</td><td>protocol</td></tr>\n\
+             {rows}</table>\n{notes}<p class=\"note\">IoU in per cent, &plusmn; sample deviation over \
+             the seeds.</p>\n"
         )
     }
 }
@@ -256,6 +265,11 @@ mod tests {
         assert!(page.contains("<title>SSP &lt;demo&gt;</title>") && page.contains("a &amp; b"));
         assert!(page.contains("data:image/png;base64,AQID") && page.contains("&quot;x&quot;"));
         assert!(page.contains("75.00 <small>&plusmn; 35.36") && page.contains("<svg"));
+        assert_eq!(
+            page.matches("protocol official (SSP, MLC)").count(),
+            1,
+            "equal notes come once"
+        );
         assert!(!page.contains("http"), "no outside resource");
         for tag in ["section", "table", "figure", "div", "tr"] {
             let (open, close) = (format!("<{tag}"), format!("</{tag}>"));

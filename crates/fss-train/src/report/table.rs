@@ -2,12 +2,16 @@
 
 use fss_metrics::Spread;
 
-use crate::evaluate::{Evaluation, Supports};
+use crate::evaluate::{ClassScore, Evaluation, Protocol, ShotRule, Supports};
+
+/// Above this many classes a table shows those with the lowest IoU alone.
+const CLASSES_SHOWN: usize = 80;
+const LOWEST_SHOWN: usize = 20;
 
 /// The tables of an evaluation: what was measured, one line for each seed with mean and deviation,
 /// and one line for each class. IoU in per cent.
 pub fn evaluation_table(evaluation: &Evaluation) -> String {
-    let mut text = header(evaluation);
+    let mut text = header(evaluation, Beside::All) + "\n";
     let mut rows = vec![row(["seed", "mIoU", "FB-IoU", "episode IoU"])];
     for run in &evaluation.runs {
         let scores = &run.scores;
@@ -29,7 +33,8 @@ pub fn evaluation_table(evaluation: &Evaluation) -> String {
     text.push_str(&align(&rows, &[1, rows.len() - 2]));
 
     let mut rows = vec![row(["class", "name", "IoU", "deviation"])];
-    for class in &evaluation.classes {
+    let classes = shown(evaluation);
+    for class in &classes {
         rows.push(vec![
             class.class.to_string(),
             class.name.clone(),
@@ -39,6 +44,13 @@ pub fn evaluation_table(evaluation: &Evaluation) -> String {
     }
     text.push('\n');
     text.push_str(&align(&rows, &[1]));
+    if classes.len() < evaluation.classes.len() {
+        text.push_str(&format!(
+            "the {} lowest of {} classes; the JSON file has all\n",
+            classes.len(),
+            evaluation.classes.len()
+        ));
+    }
     let features = &evaluation.features;
     text.push_str(&format!(
         "\nIoU in per cent; deviations are sample deviations over the seeds. {} images were shown, \
@@ -50,9 +62,21 @@ pub fn evaluation_table(evaluation: &Evaluation) -> String {
     text
 }
 
-/// Several evaluations side by side, one a line: mIoU and FB-IoU with their deviations, per cent.
+/// The classes that a table shows.
+fn shown(evaluation: &Evaluation) -> Vec<&ClassScore> {
+    let mut classes: Vec<&ClassScore> = evaluation.classes.iter().collect();
+    if classes.len() > CLASSES_SHOWN {
+        let mean = |class: &ClassScore| class.iou.as_ref().map_or(f64::INFINITY, |iou| iou.mean);
+        classes.sort_by(|a, b| mean(a).total_cmp(&mean(b)));
+        classes.truncate(LOWEST_SHOWN);
+    }
+    classes
+}
+
+/// Several evaluations side by side, one a line: mIoU and FB-IoU with their deviations, per cent, and
+/// the protocol of each.
 pub fn comparison_table(entries: &[(&str, &Evaluation)]) -> String {
-    let mut rows = vec![row(["model", "mIoU", "+-", "FB-IoU", "+-", "seeds"])];
+    let mut rows = vec![row(["model", "mIoU", "+-", "FB-IoU", "+-", "seeds", "protocol"])];
     for (name, evaluation) in entries {
         let mut line = vec![(*name).to_owned()];
         for spread in [&evaluation.miou, &evaluation.fb_iou] {
@@ -60,27 +84,58 @@ pub fn comparison_table(entries: &[(&str, &Evaluation)]) -> String {
             line.push(percent(spread.as_ref().map(|s| s.deviation)));
         }
         line.push(evaluation.runs.len().to_string());
+        line.push(evaluation.protocol.label());
         rows.push(line);
     }
-    align(&rows, &[1])
+    let mut text = align(&rows, &[1]);
+    for (name, evaluation) in entries {
+        if let Some(warning) = evaluation.novelty.warning() {
+            text.push_str(&format!("WARNING, {name}: {warning}\n"));
+        }
+    }
+    text
 }
 
-fn header(evaluation: &Evaluation) -> String {
-    let fold = &evaluation.fold;
-    let supports = match evaluation.supports {
-        Supports::Drawn => "",
-        Supports::QueryItself => "UPPER BOUND: the query with its true mask is its own support.\n",
+/// What stands beside a number.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Beside {
+    /// Everything that it depends on.
+    All,
+    /// The measurement without the model.
+    Measurement,
+}
+
+/// What a number depends on, a line each.
+pub(super) fn header(evaluation: &Evaluation, beside: Beside) -> String {
+    let mut lines = Vec::new();
+    let all = beside == Beside::All;
+    if let Some(model) = evaluation.model.as_ref().filter(|_| all) {
+        lines.push(format!("model {model}"));
+    }
+    let votes = match evaluation.shot_rule {
+        ShotRule::Vote if evaluation.shot > 1 => " (each support votes)",
+        _ => "",
     };
-    format!(
-        "{}: fold {} of {} classes ({}), {}-shot, {} episodes a seed\nprotocol {}\n{supports}\n",
-        evaluation.dataset,
-        fold.index(),
-        fold.classes(),
-        fold.scheme(),
-        evaluation.shot,
-        evaluation.episodes,
-        evaluation.protocol.describe(),
-    )
+    lines.push(format!(
+        "{}: {}, {}-shot{votes}, {} episodes a seed",
+        evaluation.dataset, evaluation.fold, evaluation.shot, evaluation.episodes,
+    ));
+    lines.push(format!("protocol {}", evaluation.protocol.describe()));
+    if let Some(standing) = &evaluation.lists {
+        lines.push(format!("lists: {standing}"));
+    }
+    if let Protocol::Hsnet(_) = evaluation.protocol {
+        let met: Vec<String> =
+            evaluation.runs.iter().map(|run| run.classes_met.to_string()).collect();
+        lines.push(format!("classes met: {} of {}", met.join(", "), evaluation.tested));
+    }
+    if evaluation.supports == Supports::QueryItself {
+        lines.push("UPPER BOUND: the query with its true mask is its own support.".to_owned());
+    }
+    if let Some(warning) = evaluation.novelty.warning().filter(|_| all) {
+        lines.push(format!("WARNING: {warning}"));
+    }
+    lines.join("\n") + "\n"
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
@@ -133,20 +188,25 @@ pub(super) mod tests {
     use fss_metrics::EpisodeMetrics;
 
     use super::*;
-    use crate::evaluate::{ClassScore, Deviation, FeatureUse, Protocol, SeedRun};
+    use crate::evaluate::{Deviation, FeatureUse, KnownFrom, Novelty, SeedRun, TrainedFold};
 
     pub(crate) fn sample() -> Evaluation {
         let run = |seed, hits: u8| {
             let mut metrics = EpisodeMetrics::new(20);
             metrics.add_episode(0, &[1, hits, 0, 0], &[1, 1, 0, 0], 2).unwrap();
-            SeedRun { seed, scores: metrics.report(), drawn: Vec::new() }
+            SeedRun { seed, scores: metrics.report(), classes_met: 1, drawn: Vec::new() }
         };
         let runs = vec![run(0, 0), run(1, 1)];
         Evaluation {
             protocol: Protocol::Official,
+            model: None,
+            novelty: Novelty::Unknown,
             dataset: "pascal val".into(),
             fold: Fold::pascal(0).unwrap(),
+            tested: 5,
             shot: 1,
+            shot_rule: ShotRule::Joint,
+            lists: None,
             supports: Supports::Drawn,
             min_pixels: 2048,
             episodes: 1,
@@ -182,6 +242,51 @@ pub(super) mod tests {
         let text = comparison_table(&[("trained", &sample()), ("bound", &bound)]);
         assert_eq!(text.lines().count(), 4);
         assert!(text.contains("trained  75.00  35.36"), "{text}");
+    }
+
+    #[test]
+    fn the_protocol_and_its_warnings_stand_beside_the_number() {
+        let fold = Fold::pascal(1).unwrap();
+        let trained = TrainedFold { benchmark: None, fold, known: KnownFrom::Stated };
+        let tested = Fold::pascal(0).unwrap();
+        let hsnet = Evaluation {
+            protocol: Protocol::hsnet(),
+            model: Some("ssp with resnet50".into()),
+            novelty: Novelty::of(Some(&trained), None, &tested, &tested.novel_classes()),
+            shot: 5,
+            shot_rule: ShotRule::Vote,
+            lists: Some(fss_data::lists::Standing::Published),
+            ..sample()
+        };
+        let text = evaluation_table(&hsnet);
+        for words in [
+            "model ssp with resnet50",
+            "5-shot (each support votes)",
+            "protocol hsnet: images of 400x400",
+            "classes met: 1, 1 of 5",
+            "lists: equal to the published",
+            "WARNING: 5 of the 5 classes tested were base classes",
+        ] {
+            assert!(text.contains(words), "{words:?} in {text}");
+        }
+        let text = comparison_table(&[("a", &sample()), ("b", &hsnet)]);
+        assert!(text.contains("official") && text.contains("  hsnet\n"), "{text}");
+        assert!(text.contains("WARNING, b: 5 of the 5"), "{text}");
+        let json = crate::report::to_json(&hsnet);
+        assert_eq!(serde_json::from_str::<Evaluation>(&json).unwrap(), hsnet);
+    }
+
+    #[test]
+    fn of_many_classes_the_lowest_are_shown() {
+        let class = |class: u16| ClassScore {
+            class,
+            name: format!("class{class}"),
+            iou: Spread::of([f64::from(class) / 240.0]),
+        };
+        let many = Evaluation { classes: (1..=240).rev().map(class).collect(), ..sample() };
+        let text = evaluation_table(&many);
+        assert!(text.contains("class20 ") && !text.contains("class21"), "{text}");
+        assert!(text.contains("the 20 lowest of 240"), "{text}");
     }
 
     #[test]

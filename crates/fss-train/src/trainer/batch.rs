@@ -30,5 +30,6 @@ pub(super) fn episode_batch(
         query: image_batch(episodes.iter().map(|e| &e.query), device)?,
         query_mask: mask_batch(episodes.iter().map(|e| &e.query_mask), device)?,
         supports,
+        extra: None,
     })
 }

@@ -1,16 +1,19 @@
 //! Training: episodes in, the best model out, resumable at any iteration.
 
 mod batch;
+mod extra;
+mod mlc;
 mod model;
 mod run;
 mod sampler;
 mod session;
+mod ssp;
 mod step;
 mod stream;
 mod weights;
 
 pub use model::RecipeModel;
-pub use run::{Start, TrainOutcome, TrainingRun, initial_model, train};
+pub use run::{Start, TrainOutcome, TrainingRun, initial_model, initial_model_for, train};
 pub use sampler::SamplerState;
 pub use step::training_step;
 

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use fss_backbone::{KeyStyle, NamedTensor, load_weights, save_safetensors};
-use fss_heads::{FewShotModel, Ssp, SspConfig, TrainableModel};
+use fss_backbone::{DeepStemResNet, NamedTensor, load_weights};
+use fss_heads::{FewShotModel, TrainableModel};
 
-use crate::TrainError;
-use crate::recipe::{Init, ModelKind, Recipe};
+use crate::evaluate::Protocol;
+use crate::optim::Group;
+use crate::recipe::{Init, Recipe};
+use crate::{EpisodeData, TrainError};
 
 /// A model that can be built from a recipe, started, saved and continued.
 pub trait RecipeModel: TrainableModel {
@@ -42,70 +43,89 @@ pub trait RecipeModel: TrainableModel {
     /// If a tensor is missing, unknown or of another shape.
     fn load_named(self, tensors: Vec<NamedTensor>, origin: &Path) -> Result<Self, TrainError>;
 
-    /// Writes the weights as safetensors under their official names, whole or not at all.
+    /// Writes the weights as safetensors under their official names, whole or not at all; what else
+    /// goes into the file is up to the recipe.
     ///
     /// # Errors
     /// If the file cannot be written.
     fn save_weights(
         &self,
         path: &Path,
+        recipe: &Recipe,
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), TrainError>;
 
     /// The model for evaluation, without autodiff; this one is not touched.
     fn inference(&self) -> Self::Inference;
+
+    /// The model as it is validated and tested: [`inference`](Self::inference) with whatever it
+    /// takes from the training images for that, whose masks it never sees.
+    ///
+    /// # Errors
+    /// If these images cannot be read.
+    fn tested(
+        &self,
+        _recipe: &Recipe,
+        _train: &EpisodeData,
+        _device: &Device,
+    ) -> Result<Self::Inference, TrainError> {
+        Ok(self.inference())
+    }
+
+    /// A tested model as a protocol has it: SSP refines under the HSNet protocol only where that says
+    /// so.
+    fn under(model: Self::Inference, _protocol: Protocol) -> Self::Inference {
+        model
+    }
+
+    /// Parameters that learn with settings of their own.
+    fn groups(_recipe: &Recipe) -> Vec<Group> {
+        Vec::new()
+    }
+
+    /// What may have made pseudo masks: the backbone, in models that learn from such masks.
+    fn encoder(&self) -> Option<&DeepStemResNet> {
+        None
+    }
 }
 
-impl RecipeModel for Ssp {
-    type Inference = Self;
+/// The recipe's backbone with random weights, its frozen parts set.
+pub(super) fn build_backbone(
+    recipe: &Recipe,
+    device: &Device,
+) -> Result<DeepStemResNet, TrainError> {
+    recipe.backbone.validate()?;
+    let seed = match recipe.init {
+        Init::Scratch { seed, .. } => seed,
+        Init::Weights { .. } => 0,
+    };
+    Ok(recipe
+        .backbone
+        .init(device, seed)
+        .freeze(&recipe.train.frozen)
+        .with_norm_training(recipe.train.norms))
+}
 
-    fn build(recipe: &Recipe, device: &Device) -> Result<Self, TrainError> {
-        let ModelKind::Ssp = recipe.model.kind;
-        recipe.backbone.validate()?;
-        let seed = match recipe.init {
-            Init::Scratch { seed, .. } => seed,
-            Init::Weights { .. } => 0,
-        };
-        let backbone = recipe
-            .backbone
-            .init(device, seed)
-            .freeze(&recipe.train.frozen)
-            .with_norm_training(recipe.train.norms);
-        Ok(SspConfig::new(recipe.backbone).with_refine(recipe.model.refine).init_with(backbone))
+/// See [`RecipeModel::initialise`].
+pub(super) fn initialise_backbone(
+    mut backbone: DeepStemResNet,
+    init: &Init,
+    calibration: Option<Tensor<4>>,
+) -> Result<DeepStemResNet, TrainError> {
+    if let Init::Weights { path } = init {
+        backbone = load_weights(backbone, path)?.0;
     }
+    Ok(match calibration {
+        Some(images) => backbone.calibrate_norms(images),
+        None => backbone,
+    })
+}
 
-    fn initialise(
-        mut self,
-        init: &Init,
-        calibration: Option<Tensor<4>>,
-    ) -> Result<Self, TrainError> {
-        if let Init::Weights { path } = init {
-            self.backbone = load_weights(self.backbone, path)?.0;
-        }
-        if let Some(images) = calibration {
-            self.backbone = self.backbone.calibrate_norms(images);
-        }
-        Ok(self)
-    }
-
-    fn named_tensors(&self) -> Result<Vec<NamedTensor>, TrainError> {
-        Ok(self.backbone.named_tensors()?)
-    }
-
-    fn load_named(mut self, tensors: Vec<NamedTensor>, origin: &Path) -> Result<Self, TrainError> {
-        self.backbone = self.backbone.load_named(tensors, origin)?;
-        Ok(self)
-    }
-
-    fn save_weights(
-        &self,
-        path: &Path,
-        metadata: &BTreeMap<String, String>,
-    ) -> Result<(), TrainError> {
-        Ok(save_safetensors(&self.backbone, path, KeyStyle::Ssp, metadata)?)
-    }
-
-    fn inference(&self) -> Self {
-        self.valid().fold()
+/// That a recipe asks for a model of another kind than the one to be built.
+pub(super) fn other_kind(recipe: &Recipe, want: &str) -> TrainError {
+    TrainError::Recipe {
+        origin: recipe.name.clone(),
+        problem: format!("`model.kind` is {}, but {want} is to be trained", recipe.model.kind()),
+        remedy: format!("set `model.kind` to {want}, or train the model that the recipe is for"),
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use fss_data::io::write_atomic;
 use fss_data::loader::LoaderOptions;
+use fss_heads::Refine;
 
 use super::batch::episode_batch;
 use super::session::Session;
@@ -12,10 +13,13 @@ use super::stream::SnapshotStream;
 use super::weights::metadata;
 use super::{RecipeModel, files};
 use crate::checkpoint::{Best, CheckpointFolder};
-use crate::evaluate::{Evaluation, EvaluationPlan, FeatureReuse, Supports, evaluate};
+use crate::evaluate::{
+    Evaluation, EvaluationPlan, FeatureReuse, KnownFrom, Protocol, SeenClasses, Supports,
+    TrainedFold, evaluate,
+};
 use crate::log::LogEntry;
 use crate::observer::TrainObserver;
-use crate::recipe::{Init, Recipe};
+use crate::recipe::{Init, ModelSettings, Recipe};
 use crate::{EpisodeData, Stop, TrainError};
 
 /// How a run begins.
@@ -34,8 +38,11 @@ pub struct TrainingRun {
     pub recipe: Recipe,
     /// Where training episodes come from: the base classes.
     pub train: EpisodeData,
-    /// Where validation and the final evaluation draw from: the novel classes.
+    /// Where validations draw from: the novel classes.
     pub novel: EpisodeData,
+    /// Where the final evaluation draws from; the same as `novel`, unless the data set has a split of
+    /// its own for it.
+    pub test: EpisodeData,
     /// Where log, checkpoints and results go.
     pub folder: PathBuf,
     /// Where the model runs; autodiff is added as needed.
@@ -92,18 +99,38 @@ impl TrainingRun {
         self.plan(settings.protocol, settings.seeds.clone(), settings.episodes)
     }
 
-    fn plan(
-        &self,
-        protocol: crate::evaluate::Protocol,
-        seeds: Vec<u64>,
-        episodes: usize,
-    ) -> EvaluationPlan {
+    /// The fold that the model is trained by.
+    pub(super) fn trained(&self) -> TrainedFold {
+        TrainedFold {
+            benchmark: self.train.benchmark(),
+            fold: self.train.fold.clone(),
+            known: KnownFrom::Weights,
+        }
+    }
+
+    /// What is measured under a protocol, for reports.
+    fn model(&self, protocol: Protocol) -> String {
+        let Recipe { model, backbone, .. } = &self.recipe;
+        let refined = match model {
+            ModelSettings::Ssp(ssp) if protocol.refine(ssp.refine) == Refine::On => ", refined",
+            _ => "",
+        };
+        format!("{} with {}{refined}", model.kind(), backbone.depth)
+    }
+
+    /// The plan of an evaluation under any protocol: with the recipe's shot, and with what the model
+    /// was trained on.
+    pub fn plan(&self, protocol: Protocol, seeds: Vec<u64>, episodes: usize) -> EvaluationPlan {
         EvaluationPlan {
             protocol,
             shot: self.recipe.episodes.shot,
             seeds,
             episodes,
             supports: Supports::Drawn,
+            shot_rule: None,
+            model: Some(self.model(protocol)),
+            trained: Some(self.trained()),
+            seen: SeenClasses::Refuse,
             reuse: self.reuse.clone(),
             loader: LoaderOptions { threads: 1, prefetch: self.loader.prefetch },
         }
@@ -115,18 +142,28 @@ impl TrainingRun {
 /// # Errors
 /// If weights cannot be read or do not fit, or calibration images cannot be read.
 pub fn initial_model<M: RecipeModel>(run: &TrainingRun) -> Result<M, TrainError> {
-    let device = run.training_device();
-    let recipe = &run.recipe;
+    initial_model_for(&run.recipe, &run.train, run.loader, &run.training_device())
+}
+
+/// [`initial_model`] for a recipe and its training data, on any device.
+///
+/// # Errors
+/// As [`initial_model`].
+pub fn initial_model_for<M: RecipeModel>(
+    recipe: &Recipe,
+    train: &EpisodeData,
+    loader: LoaderOptions,
+    device: &Device,
+) -> Result<M, TrainError> {
     let calibration = match recipe.init {
         Init::Scratch { calibration_episodes: episodes @ 1.., .. } => {
             // The first episodes that the run will train on.
-            let mut stream =
-                SnapshotStream::begin(&run.train, &recipe.episodes, 0, episodes, run.loader)?;
-            Some(episode_batch(&stream.take(episodes)?, &device)?.query)
+            let mut stream = SnapshotStream::begin(train, &recipe.episodes, 0, episodes, loader)?;
+            Some(episode_batch(&stream.take(episodes)?, device)?.query)
         }
         _ => None,
     };
-    M::build(recipe, &device)?.initialise(&recipe.init, calibration)
+    M::build(recipe, device)?.initialise(&recipe.init, calibration)
 }
 
 /// Trains a model.
@@ -193,7 +230,8 @@ fn finish<M: RecipeModel>(
     let (model, best, mut log) = session.into_best()?;
     observer.evaluation_started();
     let plan = run.evaluation_plan();
-    let result = evaluate(&model.inference(), &run.novel, &plan, &run.device, observer, stop);
+    let tested = M::under(model.tested(&run.recipe, &run.train, &run.device)?, plan.protocol);
+    let result = evaluate(&tested, &run.test, &plan, &run.device, observer, stop);
     let evaluation = match result {
         Ok(evaluation) => evaluation,
         Err(TrainError::Interrupted { .. }) => {
@@ -203,11 +241,13 @@ fn finish<M: RecipeModel>(
     };
     log.add(&LogEntry::Evaluation {
         iteration: best.iteration,
+        protocol: evaluation.protocol,
         miou: evaluation.miou.as_ref().map(|m| m.mean),
         deviation: evaluation.miou.as_ref().map(|m| m.deviation),
     })?;
     let weights = run.folder.join(files::BEST);
-    model.save_weights(&weights, &metadata(&run.recipe, &best, Some(&evaluation)))?;
+    let about = metadata(run, &best, Some(&evaluation));
+    model.save_weights(&weights, &run.recipe, &about)?;
     write_json(&run.folder.join(files::EVALUATION), &evaluation)?;
     Ok(TrainOutcome::Finished { model, best, evaluation: Box::new(evaluation), weights })
 }

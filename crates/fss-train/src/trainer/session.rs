@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use fss_backbone::NamedTensor;
 
 use super::batch::episode_batch;
+use super::extra::{Expected, ExtraImages};
 use super::run::{TrainingRun, initial_model};
 use super::step::training_step;
 use super::stream::SnapshotStream;
@@ -24,6 +25,7 @@ pub(super) struct Session<'a, M> {
     model: M,
     optimizer: NamedOptimizer,
     stream: SnapshotStream,
+    extra: Option<ExtraImages>,
     log: RunLog,
     done: u64,
     validation_due: bool,
@@ -41,11 +43,14 @@ impl<'a, M: RecipeModel> Session<'a, M> {
                 "resume it, or start in another folder",
             ));
         }
+        let model: M = initial_model(run)?;
+        let extra = ExtraImages::open(run, model.encoder(), Expected::Origin)?;
         Ok(Self {
             run,
-            model: initial_model(run)?,
-            optimizer: optimizer(run),
+            model,
+            optimizer: optimizer::<M>(run),
             stream: begin_snapshot(run, 0)?,
+            extra,
             log: RunLog::open(&run.folder.join(files::LOG), 0)?,
             done: 0,
             validation_due: false,
@@ -67,7 +72,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         }
         let device = run.training_device();
         let model = M::build(&run.recipe, &device)?.load_named(model, &path)?;
-        let mut optimizer = optimizer(run);
+        let mut optimizer = optimizer::<M>(run);
         let misfit = match optimizer.load_tensors(state, &device) {
             Err(problem) => Some(problem),
             Ok(()) => optimizer
@@ -78,6 +83,8 @@ impl<'a, M: RecipeModel> Session<'a, M> {
             return Err(TrainError::checkpoint(&path, problem, "resume from another checkpoint"));
         }
         let Progress { iteration: done, validation_due, sampler, best, log_bytes, .. } = progress;
+        let wanted = progress.pseudo_masks.as_deref();
+        let extra = ExtraImages::open(run, None, Expected::Fingerprint { wanted, done })?;
         let per_snapshot = run.recipe.episodes.snapshot_iterations();
         let at_boundary =
             done.is_multiple_of(per_snapshot) && done < run.recipe.episodes.iterations();
@@ -91,6 +98,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
             model,
             optimizer,
             stream,
+            extra,
             log: RunLog::open(&run.folder.join(files::LOG), log_bytes)?,
             done,
             validation_due,
@@ -130,7 +138,10 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         let per_snapshot = recipe.episodes.snapshot_iterations();
         let rate = recipe.optim.schedule.rate(recipe.optim.lr, self.done, self.iterations());
         let episodes = self.stream.take(recipe.episodes.batch)?;
-        let batch = episode_batch(&episodes, &self.run.training_device())?;
+        let mut batch = episode_batch(&episodes, &self.run.training_device())?;
+        if let Some(extra) = &mut self.extra {
+            batch.extra = Some(extra.take(&self.run.training_device())?);
+        }
         let numbers = [self.done + 1, self.iterations()];
         let (model, report) =
             training_step(self.model.clone(), &mut self.optimizer, &batch, rate, numbers)?;
@@ -153,20 +164,22 @@ impl<'a, M: RecipeModel> Session<'a, M> {
     ) -> Result<(), TrainError> {
         let run = self.run;
         observer.validation_started(self.done);
-        let model = self.model.inference();
         let plan = run.validation_plan();
+        let model = self.model.tested(&run.recipe, &run.train, &run.device)?;
+        let model = M::under(model, plan.protocol);
         let evaluation = evaluate(&model, &run.novel, &plan, &run.device, observer, stop)?;
         let miou = evaluation.miou.as_ref().map(|spread| spread.mean);
         let best = self.best.as_ref().and_then(|(best, _)| best.miou);
         let is_best = run.recipe.validation.selection.replaces(miou, best);
         if is_best {
             let best = Best { iteration: self.done, miou };
-            self.model
-                .save_weights(&run.folder.join(files::BEST), &metadata(&run.recipe, &best, None))?;
+            let about = metadata(run, &best, None);
+            self.model.save_weights(&run.folder.join(files::BEST), &run.recipe, &about)?;
             self.best = Some((best, self.model.named_tensors()?));
         }
         self.log.add(&LogEntry::Validation {
             iteration: self.done,
+            protocol: evaluation.protocol,
             miou,
             fb_iou: evaluation.fb_iou.as_ref().map(|spread| spread.mean),
             best: is_best,
@@ -187,6 +200,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
                 best: self.best.as_ref().map(|(best, _)| best.clone()),
                 log_bytes: self.log.bytes(),
                 recipe: self.run.recipe.clone(),
+                pseudo_masks: self.extra.as_ref().map(|extra| extra.fingerprint().to_owned()),
             },
             model: self.model.named_tensors()?,
             best_model: self.best.as_ref().map(|(_, model)| model.clone()).unwrap_or_default(),
@@ -205,9 +219,10 @@ impl<'a, M: RecipeModel> Session<'a, M> {
     }
 }
 
-fn optimizer(run: &TrainingRun) -> NamedOptimizer {
+fn optimizer<M: RecipeModel>(run: &TrainingRun) -> NamedOptimizer {
     let settings = &run.recipe.optim;
-    NamedOptimizer::new(Rule::sgd(settings.momentum, settings.weight_decay))
+    let plain = NamedOptimizer::new(Rule::sgd(settings.momentum, settings.weight_decay));
+    M::groups(&run.recipe).into_iter().fold(plain, NamedOptimizer::with_group)
 }
 
 /// The stream of the snapshot that begins after `done` iterations.

@@ -2,33 +2,34 @@
 
 use std::collections::BTreeMap;
 
+use super::TrainingRun;
 use crate::checkpoint::Best;
 use crate::evaluate::Evaluation;
-use crate::recipe::Recipe;
 
 /// What is written beside the weights: enough to use them, and to tell what they are.
 pub(super) fn metadata(
-    recipe: &Recipe,
+    run: &TrainingRun,
     best: &Best,
     evaluation: Option<&Evaluation>,
 ) -> BTreeMap<String, String> {
+    let recipe = &run.recipe;
     let mut entries = BTreeMap::from([
         ("format".to_owned(), "pt".to_owned()),
+        ("fss.model".to_owned(), recipe.model.kind().to_owned()),
         ("fss.iteration".to_owned(), best.iteration.to_string()),
-        ("fss.fold".to_owned(), recipe.data.fold.to_string()),
-        ("fss.fold_scheme".to_owned(), recipe.data.folds.to_string()),
         ("fss.shot".to_owned(), recipe.episodes.shot.to_string()),
         ("fss.recipe_fingerprint".to_owned(), recipe.fingerprint()),
     ]);
     if let Ok(recipe) = serde_json::to_string(recipe) {
         entries.insert("fss.recipe".to_owned(), recipe);
     }
-    if let Ok(fold) = recipe.data.fold() {
-        let novel: Vec<String> = fold.novel_classes().iter().map(ToString::to_string).collect();
-        entries.insert("fss.novel_classes".to_owned(), novel.join(","));
-    }
+    entries.extend(run.trained().to_metadata());
     if let Some(miou) = best.miou {
         entries.insert("fss.validation_miou".to_owned(), miou.to_string());
+        entries.insert("fss.validation_protocol".to_owned(), recipe.validation.protocol.label());
+    }
+    if let Some(evaluation) = evaluation {
+        entries.insert("fss.evaluation_protocol".to_owned(), evaluation.protocol.label());
     }
     if let Some(miou) = evaluation.and_then(|e| e.miou.as_ref()) {
         entries.insert("fss.evaluation_miou".to_owned(), miou.mean.to_string());

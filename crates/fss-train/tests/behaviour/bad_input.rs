@@ -9,7 +9,7 @@ use fss_train::evaluate::{EvaluationPlan, evaluate};
 use fss_train::observer::Silent;
 use fss_train::recipe::{Init, Recipe};
 use fss_train::trainer::{Start, files, initial_model, train};
-use fss_train::{EpisodeData, Stop, TrainError};
+use fss_train::{RunData, Stop, TrainError};
 
 use crate::fixture::{generate_data, novel_data, recipe, run};
 
@@ -110,7 +110,7 @@ fn a_missing_mask_is_named() {
     names.sort();
     let lost = names.last().expect("a mask").clone();
     fs::remove_file(&lost).expect("a removal");
-    let error = EpisodeData::open_pascal(folder.path(), &recipe().data).expect_err("an error");
+    let error = RunData::open(folder.path(), &recipe().data).expect_err("an error");
     let name = lost.file_name().expect("a name").to_string_lossy().into_owned();
     assert!(error.to_string().contains(&name), "{error}");
 }

@@ -51,7 +51,8 @@ fn naive(model: &Ssp, data: &EpisodeData, plan: &EvaluationPlan) -> (Vec<f64>, P
                 .collect();
             let support = model.encode_support_images(&shots).expect("supports");
             let query = image_tensor(loaded.query.view(), &device);
-            let mask = prediction(model.segment_images(&support, query)).expect("logits");
+            let logits = model.segment_images(&support, query).expect("features that fit");
+            let mask = prediction(logits).expect("logits");
             let mask: Vec<u8> = mask.iter().copied().collect();
             let truth: Vec<u8> = loaded.query_mask.iter().copied().collect();
             matrix.add_episode(&mask, &truth, class.into()).expect("a score");
@@ -140,7 +141,7 @@ fn the_same_evaluation_gives_the_same_json() {
         assert!(data.fold.is_novel(record.class));
     }
     let device = Device::flex();
-    let alone = predict_episode(&model, &data, &drawn[7], Supports::Drawn, &device);
+    let alone = predict_episode(&model, &data, &plan, &drawn[7], &device);
     let alone: Vec<u8> = alone.expect("a prediction").iter().copied().collect();
     assert_eq!(seen.0[20 + 7], (3, alone));
     // Only novel classes are scored.

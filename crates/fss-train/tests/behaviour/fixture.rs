@@ -12,7 +12,7 @@ use fss_train::evaluate::{FeatureReuse, Spill};
 use fss_train::observer::{EvaluationObserver, IterationReport, TrainObserver};
 use fss_train::recipe::{Init, Recipe};
 use fss_train::trainer::TrainingRun;
-use fss_train::{EpisodeData, Stop};
+use fss_train::{EpisodeData, RunData, Stop};
 
 /// Six iterations with a validation after the third and the sixth.
 pub fn recipe() -> Recipe {
@@ -45,11 +45,12 @@ pub fn generate_data(root: &Path) {
 
 /// A run of `recipe` on the data below `root`, with results in `folder`.
 pub fn run(root: &Path, folder: &Path, recipe: Recipe) -> TrainingRun {
-    let [train, novel] = EpisodeData::open_pascal(root, &recipe.data).expect("data");
+    let data = RunData::open(root, &recipe.data).expect("data");
     TrainingRun {
         recipe,
-        train,
-        novel,
+        train: data.train,
+        novel: data.validation,
+        test: data.test,
         folder: folder.to_path_buf(),
         device: Device::flex(),
         loader: LoaderOptions { threads: 2, prefetch: 4 },
@@ -60,7 +61,7 @@ pub fn run(root: &Path, folder: &Path, recipe: Recipe) -> TrainingRun {
 /// The novel-class data and a random model.
 pub fn novel_data(root: &Path) -> (EpisodeData, Ssp) {
     let recipe = recipe();
-    let [_, novel] = EpisodeData::open_pascal(root, &recipe.data).expect("data");
+    let novel = RunData::open(root, &recipe.data).expect("data").test;
     let backbone = recipe.backbone.init(&Device::flex(), 3);
     (novel, fss_heads::SspConfig::new(recipe.backbone).init_with(backbone))
 }

@@ -3,4 +3,7 @@
 mod bad_input;
 mod evaluation;
 mod fixture;
+mod hsnet;
+mod mining;
+mod mlc;
 mod resume;
