@@ -1,5 +1,6 @@
 //! The command line: what all commands share.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -8,12 +9,13 @@ use std::str::FromStr;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fss_core::backbone::{DeepStemResNetConfig, inspect_weights};
-use fss_core::data::episode::MIN_OBJECT_PIXELS;
-use fss_core::heads::SspConfig;
+use fss_core::data::benchmark::{Benchmark, BenchmarkRoot, OpenOptions};
+use fss_core::train::evaluate::Protocol;
 use fss_core::{Depth, Device, ModelOptions, Refine};
 
 use crate::failure::Failure;
-use crate::{data, eval, predict, train, weights};
+use crate::own::OwnArgs;
+use crate::{data, eval, mine, predict, train, weights};
 
 /// Few-shot semantic segmentation: from a few annotated images to masks of any other image.
 #[derive(Debug, Parser)]
@@ -29,6 +31,7 @@ pub struct Cli {
 pub enum Command {
     Predict(predict::PredictArgs),
     Eval(eval::EvalArgs),
+    Mine(mine::MineArgs),
     Train(train::TrainArgs),
     Data(data::DataArgs),
     Weights(weights::WeightsArgs),
@@ -115,28 +118,60 @@ pub enum Method {
     /// Self-support matching (ECCV 2022)
     #[default]
     Ssp,
+    /// Mining latent classes, the baseline (ICCV 2021)
+    Mlc,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ssp => "ssp",
+            Self::Mlc => "mlc",
+        })
+    }
 }
 
 impl ModelArgs {
     /// The model that was asked for. Its width is the one given, else the one that the shapes in
     /// the weight file show; layer3 is as the file says, else as published.
-    pub fn config(&self) -> SspConfig {
-        let Method::Ssp = self.model;
+    pub fn options(&self) -> Result<ModelOptions, Failure> {
+        Ok(self.read()?.0)
+    }
+
+    /// The model that was asked for, and what the weight file says of itself.
+    pub fn read(&self) -> Result<(ModelOptions, BTreeMap<String, String>), Failure> {
         let mut backbone = DeepStemResNetConfig::new(self.backbone);
         // Whatever is wrong with the file shows when it is loaded.
-        let stored = inspect_weights(&self.weights).ok().and_then(|summary| summary.config());
+        let summary = inspect_weights(&self.weights).ok();
+        let stored = summary.as_ref().and_then(|summary| summary.config());
         if let Some(width) = self.width.or(stored.map(|config| config.width)) {
             backbone = backbone.with_width(width);
         }
         if let Some(stored) = stored {
             backbone = backbone.with_layer3(stored.layer3);
         }
-        SspConfig::new(backbone).with_refine(if self.refine { Refine::On } else { Refine::Off })
-    }
-
-    /// The same for a [`fss_core::Segmenter`].
-    pub fn options(&self) -> ModelOptions {
-        ModelOptions::Ssp(self.config())
+        if let Some(kind) = summary.as_ref().and_then(|summary| summary.metadata.get("fss.model"))
+            && *kind != self.model.to_string()
+        {
+            tracing::warn!(
+                "the weights were trained as {kind}, but run as {}; give --model {kind} to run them \
+                 as they were trained",
+                self.model
+            );
+        }
+        let options = match (self.model, self.refine) {
+            (Method::Ssp, true) => ModelOptions::ssp(self.backbone).with_refine(Refine::On),
+            (Method::Ssp, false) => ModelOptions::ssp(self.backbone),
+            (Method::Mlc, false) => ModelOptions::mlc(self.backbone),
+            (Method::Mlc, true) => {
+                return Err(Failure::request(
+                    "--refine belongs to SSP; mlc has no such step",
+                    "leave it out, or give --model ssp",
+                ));
+            }
+        };
+        let metadata = summary.map(|summary| summary.metadata).unwrap_or_default();
+        Ok((options.with_backbone(backbone), metadata))
     }
 }
 
@@ -144,23 +179,41 @@ impl ModelArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
 pub struct DatasetArgs {
-    /// The folder of the data set
+    /// The folder of the data set (own: a folder or a file)
     #[arg(long, value_name = "DIR")]
     pub data_root: PathBuf,
-    /// The benchmark whose classes and folds it has
-    #[arg(long, value_enum, default_value_t)]
+    /// What data set it is: pascal, coco, fss1000 or own
+    #[arg(long, value_name = "NAME", default_value_t)]
     pub dataset: Benchmark,
-    /// The smallest object, in pixels, that can be a query or a support
-    #[arg(long, value_name = "N", default_value_t = MIN_OBJECT_PIXELS)]
-    pub min_pixels: u64,
+    /// A folder of published lists (`splits` of the HSNet code) [default: those in the tree, else
+    /// they are built]
+    #[arg(long, value_name = "DIR")]
+    pub splits: Option<PathBuf>,
+    /// The smallest object, in pixels, that can be a query or a support [default: 2048; fss1000, own,
+    /// coco under hsnet: 1]
+    #[arg(long, value_name = "N")]
+    pub min_pixels: Option<u64>,
+    #[command(flatten)]
+    pub own: OwnArgs,
 }
 
-/// The benchmarks that can be named.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Benchmark {
-    /// PASCAL-5i: VOC 2012 with 20 classes in 4 folds
-    #[default]
-    Pascal,
+impl DatasetArgs {
+    /// Recognises the layout of the data set.
+    pub fn detect(&self) -> Result<BenchmarkRoot, Failure> {
+        if self.dataset != Benchmark::Own && !self.own.is_default() {
+            return Err(Failure::request(
+                format!("options of own data were given for --dataset {}", self.dataset),
+                "give --dataset own, or leave them out",
+            ));
+        }
+        let options = OpenOptions { splits: self.splits.clone(), own: self.own.options() };
+        Ok(self.dataset.detect(&self.data_root, &options)?)
+    }
+
+    /// The smallest object, in pixels, that can be a query or a support.
+    pub fn min_pixels(&self, protocol: Protocol) -> u64 {
+        self.min_pixels.unwrap_or_else(|| protocol.min_pixels(self.dataset))
+    }
 }
 
 fn depth() -> impl TypedValueParser<Value = Depth> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+mod prepare;
 
 use clap::{Args, Subcommand};
 
@@ -19,6 +20,7 @@ pub struct DataArgs {
 enum Action {
     Generate(generate::GenerateArgs),
     Check(check::CheckArgs),
+    Prepare(prepare::PrepareArgs),
 }
 
 /// Runs one of the actions.
@@ -26,5 +28,6 @@ pub fn run(args: &DataArgs, screen: &Screen) -> Result<(), Failure> {
     match &args.action {
         Action::Generate(args) => generate::run(args, screen),
         Action::Check(args) => check::run(args, screen),
+        Action::Prepare(args) => prepare::run(args, screen),
     }
 }

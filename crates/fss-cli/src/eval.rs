@@ -1,25 +1,25 @@
 //! `fss eval`: the scores of a model under a published protocol.
 
+mod options;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use fss_core::backbone::inspect_weights;
-use fss_core::data::Split;
 use fss_core::data::folds::{Fold, Subset};
 use fss_core::data::io::write_atomic;
-use fss_core::load_ssp;
-use fss_core::train::evaluate::{
-    EvaluationPlan, FeatureReuse, Protocol, Spill, Supports, evaluate,
-};
+use fss_core::load_model;
+use fss_core::train::evaluate::{EvaluationPlan, FeatureReuse, Spill, Supports, evaluate};
 use fss_core::train::observer::{EvaluationObserver, Silent};
 use fss_core::train::progress::TerminalProgress;
 use fss_core::train::report::{evaluation_table, to_json};
+use fss_core::train::{EpisodeData, Part};
 
-use crate::args::{Benchmark, ByteSize, DatasetArgs, Global, ModelArgs, Verbosity};
-use crate::episodes::{self, Part};
+use crate::args::{ByteSize, DatasetArgs, Global, ModelArgs, Verbosity};
+use crate::episodes;
 use crate::failure::Failure;
 use crate::progress::Screen;
 use crate::{interrupt, output};
+use options::{EpisodeArgs, FoldArgs, ProtocolArgs};
 
 /// Measure a model on the novel classes of a fold
 ///
@@ -36,32 +36,13 @@ pub struct EvalArgs {
     #[command(flatten)]
     dataset: DatasetArgs,
     #[command(flatten)]
+    folds: FoldArgs,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
+    #[command(flatten)]
     episodes: EpisodeArgs,
     #[command(flatten)]
     features: FeatureArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Episodes")]
-struct EpisodeArgs {
-    /// The fold whose classes are novel, 0 to 3
-    #[arg(long, value_name = "N")]
-    fold: usize,
-    /// Supports of an episode
-    #[arg(long, value_name = "K", default_value_t = 1)]
-    shot: usize,
-    /// How episodes are drawn and scored
-    #[arg(long, value_enum, default_value_t)]
-    protocol: ProtocolName,
-    /// One run for each of these seeds
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "0,1,2,3,4")]
-    seeds: Vec<u64>,
-    /// Episodes of each run
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    episodes: usize,
-    /// Let each query with its true mask be its own support: what prototypes could reach at best
-    #[arg(long)]
-    upper_bound: bool,
 }
 
 #[derive(Debug, Args)]
@@ -76,14 +57,6 @@ struct FeatureArgs {
     /// Compute the features anew for every episode, as the published code does
     #[arg(long, conflicts_with_all = ["feature_cache", "spill"])]
     no_reuse: bool,
-}
-
-/// The protocols that can be named.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-enum ProtocolName {
-    /// SSP and MLC: original sizes, episodes drawn as their code does with 4 workers
-    #[default]
-    Official,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -110,51 +83,49 @@ impl FeatureArgs {
     }
 }
 
-impl EvalArgs {
-    fn part(&self) -> Result<Part, Failure> {
-        let fold = match self.dataset.dataset {
-            Benchmark::Pascal => Fold::pascal(self.episodes.fold)?,
-        };
-        let min_pixels = self.dataset.min_pixels;
-        Ok(Part { split: Split::Val, fold, subset: Subset::Novel, min_pixels })
-    }
-
-    fn plan(&self) -> EvaluationPlan {
-        EvaluationPlan {
-            protocol: match self.episodes.protocol {
-                ProtocolName::Official => Protocol::Official,
-            },
-            shot: self.episodes.shot,
-            seeds: self.episodes.seeds.clone(),
-            episodes: self.episodes.episodes,
-            supports: match self.episodes.upper_bound {
-                true => Supports::QueryItself,
-                false => Supports::Drawn,
-            },
-            reuse: self.features.reuse(),
-            loader: episodes::reading(),
-        }
-    }
-}
-
 /// Evaluates and reports.
 pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
     if let Some(json) = &args.json {
         check_place(json)?;
     }
-    let part = args.part()?;
-    let device = global.device()?;
     let stop = interrupt::install("ending after the current episode")?;
-    let (model, _) = load_ssp(&args.model.config(), &args.model.weights, &device)?;
-    let model = model.fold();
-    warn_of_other_fold(&args.model.weights, &part.fold);
-    let data = episodes::open(&args.dataset.data_root, part, screen)?;
+    let protocol = args.protocol.protocol(args.model.refine)?;
+    let benchmark = args.dataset.dataset;
+    let tree = args.dataset.detect()?;
+    let fold: Fold = args.folds.tested(&tree, protocol)?;
+    let device = global.device()?;
+    let (model_options, metadata) = args.model.read()?;
+    let trained = args.folds.trained(&model_options, &metadata, benchmark, &fold)?;
+    let (model, _) = load_model(&model_options, &args.model.weights, &device)?;
+    let part = Part {
+        split: args.episodes.split.unwrap_or(benchmark.evaluation_split()),
+        fold,
+        subset: Subset::Novel,
+        min_pixels: args.dataset.min_pixels(protocol),
+        splits: args.dataset.splits.clone(),
+    };
+    let data: EpisodeData = episodes::open(&tree, part, screen)?;
+    let plan = EvaluationPlan {
+        seeds: args.episodes.seeds.clone().unwrap_or_else(|| protocol.seeds()),
+        episodes: args.episodes.count(protocol, &data)?,
+        supports: match args.episodes.upper_bound {
+            true => Supports::QueryItself,
+            false => Supports::Drawn,
+        },
+        shot_rule: args.episodes.shot_rule(),
+        model: Some(model_options.to_string()),
+        trained,
+        seen: args.folds.seen(),
+        reuse: args.features.reuse(),
+        loader: episodes::reading(),
+        ..EvaluationPlan::published(protocol, benchmark, args.episodes.shot)
+    };
 
     let mut observer: Box<dyn EvaluationObserver> = match global.verbosity() {
         Verbosity::Quiet => Box::new(Silent),
         _ => Box::new(TerminalProgress::new()),
     };
-    let result = evaluate(&model, &data, &args.plan(), &device, observer.as_mut(), &stop);
+    let result = evaluate(&model, &data, &plan, &device, observer.as_mut(), &stop);
     // The bars go with it.
     drop(observer);
     let evaluation = result?;
@@ -177,19 +148,4 @@ fn check_place(json: &Path) -> Result<(), Failure> {
         format!("--json {} cannot be written: {} is no folder", json.display(), folder.display()),
         "make the folder or name another file",
     ))
-}
-
-/// Weights that were trained on another fold have seen the classes that are novel here.
-fn warn_of_other_fold(file: &Path, fold: &Fold) {
-    // Whatever is wrong with the file shows when it is loaded.
-    let metadata = inspect_weights(file).map(|summary| summary.metadata).unwrap_or_default();
-    if let Some(trained) = metadata.get("fss.fold")
-        && *trained != fold.index().to_string()
-    {
-        tracing::warn!(
-            "the weights were trained for fold {trained}, so they have seen the classes of fold {}; \
-             the scores mean nothing for novel classes",
-            fold.index()
-        );
-    }
 }

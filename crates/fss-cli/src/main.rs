@@ -11,7 +11,9 @@ mod eval;
 mod failure;
 mod interrupt;
 mod messages;
+mod mine;
 mod output;
+mod own;
 mod predict;
 mod progress;
 mod train;
@@ -49,6 +51,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<(), Failure> {
     match cli.command {
         Command::Predict(args) => predict::run(&args, global, screen),
         Command::Eval(args) => eval::run(&args, global, screen),
+        Command::Mine(args) => mine::run(&args, global, screen),
         Command::Train(args) => train::run(&args, global, screen),
         Command::Data(args) => data::run(&args, screen),
         Command::Weights(args) => weights::run(&args),

@@ -2,16 +2,18 @@
 
 mod queries;
 mod results;
+mod support_set;
 mod supports;
 
 use std::path::PathBuf;
 
-use clap::Args;
-use fss_core::{DEFAULT_MAX_SIDE, Segmenter, Support, data, train::Stop};
+use clap::{ArgGroup, Args};
+use fss_core::{Annotated, DEFAULT_MAX_SIDE, Segmenter, Support, data, train::Stop};
 use indicatif::ProgressBar;
 
 use crate::args::{Global, ModelArgs};
 use crate::failure::{Failure, describe};
+use crate::own::OwnFiles;
 use crate::progress::Screen;
 use crate::{interrupt, output};
 
@@ -25,13 +27,21 @@ use supports::Pair;
 /// background, 1 foreground), `photo.overlay.png` and, if asked for, `photo.logits.npy` (float32
 /// `[classes, height, width]`, background first). Exit code 1 if any query failed.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("examples").required(true).args(["supports", "support_set"])))]
 pub struct PredictArgs {
     /// An annotated example: the image and its mask, joined by a colon; repeat for more examples
-    #[arg(long = "support", value_name = "IMG:MASK", required = true)]
+    #[arg(long = "support", value_name = "IMG:MASK")]
     supports: Vec<String>,
-    /// The label in the masks that is the object [default: every value but 0 and 255]
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u8).range(1..=254))]
-    class: Option<u8>,
+    /// Examples from a data set: class folders, a CSV table, COCO JSON or a folder of LabelMe files
+    #[arg(long, value_name = "PATH")]
+    support_set: Option<PathBuf>,
+    /// Of --support: the label in the masks that is the object [default: every value but 0 and 255]; of
+    /// --support-set: the name of the class
+    #[arg(long, value_name = "ID|NAME")]
+    class: Option<String>,
+    /// How many examples to take of --support-set: those with the largest objects [default: all]
+    #[arg(long, value_name = "K", conflicts_with = "supports")]
+    shots: Option<usize>,
     /// An image, or a folder of images (its sub-folders are not searched)
     #[arg(long, value_name = "FILE|DIR")]
     query: PathBuf,
@@ -54,19 +64,37 @@ pub struct PredictArgs {
     #[arg(long)]
     skip_done: bool,
     #[command(flatten)]
+    files: OwnFiles,
+    #[command(flatten)]
     model: ModelArgs,
+}
+
+impl PredictArgs {
+    fn annotated(&self, screen: &Screen) -> Result<Vec<Annotated>, Failure> {
+        if let Some(set) = &self.support_set {
+            let (class, options) = (self.class.as_deref(), self.files.options());
+            return support_set::read(set, class, self.shots, &options, screen);
+        }
+        if self.files != OwnFiles::default() {
+            return Err(Failure::request(
+                "--images, --mask-value, --ignore-value and --skip-bad belong to --support-set",
+                "name the data set with --support-set, or choose a label of --support with --class",
+            ));
+        }
+        let pairs: Vec<Pair> =
+            self.supports.iter().map(|text| Pair::parse(text)).collect::<Result<_, _>>()?;
+        supports::read(&pairs, self.class.as_deref().map(supports::label).transpose()?)
+    }
 }
 
 /// Segments all queries.
 pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
-    let pairs: Vec<Pair> =
-        args.supports.iter().map(|s| Pair::parse(s)).collect::<Result<_, _>>()?;
     let queries = queries::find(&args.query, &args.out)?;
     let results = Results::new(&args.out, &args.save)?;
-    let annotated = supports::read(&pairs, args.class)?;
+    let annotated = args.annotated(screen)?;
     let device = global.device()?;
     let stop = interrupt::install("finishing the current image")?;
-    let segmenter = Segmenter::load(&args.model.options(), &args.model.weights, &device)?
+    let segmenter = Segmenter::load(&args.model.options()?, &args.model.weights, &device)?
         .with_max_side(args.max_side)?;
     let support = segmenter.support(&annotated)?;
 

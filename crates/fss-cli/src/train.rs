@@ -1,23 +1,24 @@
 //! `fss train`: training runs that can be stopped and continued.
 
-mod recipe;
+pub mod recipe;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fss_core::data::folds::{Fold, Subset};
-use fss_core::heads::Ssp;
-use fss_core::train::evaluate::FeatureReuse;
+use fss_core::data::Benchmark;
+use fss_core::heads::{Mlc, Ssp};
+use fss_core::train::evaluate::{FeatureReuse, Protocol};
 use fss_core::train::observer::{Silent, TrainObserver};
 use fss_core::train::progress::TerminalProgress;
-use fss_core::train::recipe::{BUILTIN_NAMES, Recipe};
+use fss_core::train::recipe::{BUILTIN_NAMES, ModelSettings, Recipe};
 use fss_core::train::report::evaluation_table;
-use fss_core::train::trainer::{Start, TrainOutcome, TrainingRun, train};
-use fss_core::train::{EpisodeData, Stop};
+use fss_core::train::trainer::{RecipeModel, Start, TrainOutcome, TrainingRun, train};
+use fss_core::train::{RunData, Stop};
 
 use crate::args::{Global, Verbosity};
-use crate::episodes::{self, Part};
+use crate::episodes;
 use crate::failure::Failure;
+use crate::own::OwnArgs;
 use crate::progress::Screen;
 use crate::{interrupt, output};
 
@@ -38,6 +39,12 @@ pub struct TrainArgs {
     /// The folder of the data set
     #[arg(long, value_name = "DIR", required_unless_present_any = ["list", "show"])]
     data_root: Option<PathBuf>,
+    /// What data set it is: pascal, coco, fss1000 or own [default: that of the recipe]
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<Benchmark>,
+    /// A folder of published lists [default: those in the tree, else they are built]
+    #[arg(long, value_name = "DIR")]
+    splits: Option<PathBuf>,
     /// The backbone weights to start from
     #[arg(long, value_name = "FILE")]
     pretrained: Option<PathBuf>,
@@ -53,6 +60,45 @@ pub struct TrainArgs {
     /// Print the recipe in force and end
     #[arg(long)]
     show: bool,
+    // Last: its options have a heading of their own.
+    #[command(flatten)]
+    own: OwnArgs,
+}
+
+impl TrainArgs {
+    /// The recipe in force.
+    fn recipe(&self) -> Result<Recipe, Failure> {
+        let effective = |changes: &[String]| {
+            recipe::effective(
+                self.recipe.as_deref(),
+                self.resume.then_some(self.out.as_deref()).flatten(),
+                self.pretrained.as_deref(),
+                changes,
+            )
+        };
+        let Some(dataset) = self.dataset else { return effective(&self.changes) };
+        let named = effective(&[])?.data.dataset;
+        if dataset == named {
+            return effective(&self.changes);
+        }
+        if self.resume {
+            return Err(Failure::request(
+                format!("--dataset {dataset}, but the run is one of {named}"),
+                "leave it out, or start another run",
+            ));
+        }
+        // What goes with another data set comes before what was asked for.
+        let mut changes = vec![
+            format!("data.dataset={dataset}"),
+            format!("data.folds={}", dataset.default_scheme()),
+            format!("data.min_pixels={}", Protocol::Official.min_pixels(dataset)),
+        ];
+        if dataset.folds() == 1 {
+            changes.push("data.fold=0".into());
+        }
+        changes.extend_from_slice(&self.changes);
+        effective(&changes)
+    }
 }
 
 /// Trains, or prints recipes.
@@ -60,12 +106,22 @@ pub fn run(args: &TrainArgs, global: &Global, screen: &Screen) -> Result<(), Fai
     if args.list {
         return output::print(&(BUILTIN_NAMES.join("\n") + "\n"));
     }
-    let recipe = recipe::effective(
-        args.recipe.as_deref(),
-        args.resume.then_some(args.out.as_deref()).flatten(),
-        args.pretrained.as_deref(),
-        &args.changes,
-    )?;
+    let mut recipe = args.recipe()?;
+    if let Some(splits) = &args.splits {
+        recipe.data.splits = Some(splits.clone());
+    }
+    if !args.own.is_default() {
+        if recipe.data.dataset != Benchmark::Own {
+            return Err(Failure::request(
+                format!(
+                    "options of own data were given, but the recipe is for {}",
+                    recipe.data.dataset
+                ),
+                "give --dataset own, or leave them out",
+            ));
+        }
+        recipe.data.own = args.own.options();
+    }
     match (&args.data_root, &args.out) {
         _ if args.show => output::print(&recipe.to_toml()),
         (Some(data_root), Some(out)) => {
@@ -89,17 +145,31 @@ fn start_run(
 ) -> Result<(), Failure> {
     let device = global.device()?;
     let stop = interrupt::install("saving a checkpoint after the current step")?;
-    let [train, novel] = open(data_root, &recipe, screen)?;
+    let RunData { train, validation, test } =
+        RunData::open_with(data_root, &recipe.data, |tree, part| {
+            episodes::open(tree, part, screen)
+        })?;
     let run = TrainingRun {
         recipe,
         train,
-        novel,
+        novel: validation,
+        test,
         folder: out.to_path_buf(),
         device,
         loader: episodes::reading(),
         reuse: FeatureReuse::default(),
     };
-    let outcome = watched(&run, start, global.verbosity(), &stop)?;
+    match run.recipe.model {
+        ModelSettings::Ssp(_) => {
+            report(&run, watched::<Ssp>(&run, start, global.verbosity(), &stop)?, data_root)
+        }
+        ModelSettings::Mlc(_) => {
+            report(&run, watched::<Mlc>(&run, start, global.verbosity(), &stop)?, data_root)
+        }
+    }
+}
+
+fn report<M>(run: &TrainingRun, outcome: TrainOutcome<M>, data_root: &Path) -> Result<(), Failure> {
     match outcome {
         TrainOutcome::Finished { best, evaluation, weights, .. } => {
             tracing::info!(
@@ -117,33 +187,22 @@ fn start_run(
             ),
             next: format!(
                 "continue with: fss train --resume --out {} --data-root {}",
-                out.display(),
+                run.folder.display(),
                 data_root.display()
             ),
         }),
     }
 }
 
-fn watched(
+fn watched<M: RecipeModel>(
     run: &TrainingRun,
     start: Start,
     verbosity: Verbosity,
     stop: &Stop,
-) -> Result<TrainOutcome<Ssp>, Failure> {
+) -> Result<TrainOutcome<M>, Failure> {
     let mut observer: Box<dyn TrainObserver> = match verbosity {
         Verbosity::Quiet => Box::new(Silent),
         _ => Box::new(TerminalProgress::new()),
     };
-    Ok(train::<Ssp>(run, start, observer.as_mut(), stop)?)
-}
-
-/// The training split with the base classes, and the validation split with the novel ones.
-fn open(root: &Path, recipe: &Recipe, screen: &Screen) -> Result<[EpisodeData; 2], Failure> {
-    let settings = &recipe.data;
-    let fold: Fold = settings.fold()?;
-    let part = |split, subset| Part { split, fold: fold.clone(), subset, min_pixels: settings.min_pixels };
-    Ok([
-        episodes::open(root, part(settings.train_split, Subset::Base), screen)?,
-        episodes::open(root, part(settings.val_split, Subset::Novel), screen)?,
-    ])
+    Ok(train::<M>(run, start, observer.as_mut(), stop)?)
 }

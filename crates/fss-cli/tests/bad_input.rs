@@ -156,10 +156,17 @@ fn devices_and_usage() {
     let weights = "--weights weights.safetensors";
     refused(&scratch, &format!("--device gpu {weights} {SUPPORT} {REST}"), &["\"gpu\"", "cuda"]);
     refused(&scratch, &format!("--max-side 0 {weights} {SUPPORT} {REST}"), &["longest side"]);
+    let option = "--class 255";
+    refused(
+        &scratch,
+        &format!("{weights} {SUPPORT} {option} {REST}"),
+        &["--class 255", "1 to 254"],
+    );
     for arguments in [
         "predict",
         "predict --weights w --support a:b --query q --out o --save pictures",
-        "predict --weights w --support a:b --query q --out o --class 255",
+        "predict --weights w --support a:b --support-set c --query q --out o",
+        "predict --weights w --support a:b --shots 3 --query q --out o",
         "predict --weights w --support a:b --query q --out o --backbone resnet51",
         "frobnicate",
         "--threads 0 train --list",

@@ -29,6 +29,49 @@ fn generated_sets_are_equal_and_sound() {
 }
 
 #[test]
+fn other_layouts_are_generated() {
+    let scratch = Scratch::new();
+    let text = scratch.ok("data generate --layout coco --out coco --images 30 --size 48");
+    assert!(text.contains("30 training and 20 validation images"), "{text}");
+    assert_eq!(scratch.names("coco/val2014").len(), 20);
+    let text = scratch.ok("data generate --layout fss1000 --out fss --categories 3,1,2 --size 48");
+    assert!(text.contains("30 training, 10 validation and 20 test images"), "{text}");
+    assert_eq!(scratch.names("fss/FSS-1000").len(), 6);
+    for (arguments, expected) in [
+        ("--layout fss1000 --images 30", "--categories"),
+        ("--layout fss1000 --size 48..64", "one number"),
+        ("--layout coco --categories 3,1,2", "--images"),
+    ] {
+        let message = scratch.fails(&format!("data generate --out new {arguments}"));
+        assert!(message.contains(expected), "{message}");
+        assert!(!scratch.path("new").exists());
+    }
+}
+
+#[test]
+fn all_benchmarks_are_checked() {
+    let scratch = Scratch::new();
+    scratch.ok("data generate --layout coco --out coco --images 400 --val-images 300 --size 48");
+    let check = "data check --data-root coco --dataset coco --min-pixels 1 --shots 1";
+    let output = scratch.ok(&format!("{check} --folds interleaved --split val"));
+    for words in ["80 classes", "drawn from", "val", "pairs", "NOT the published lists"] {
+        assert!(output.contains(words), "{words:?} is missing in: {output}");
+    }
+    let output = scratch.ok(check);
+    assert!(output.contains("3 contiguous") && output.contains("3 interleaved"), "{output}");
+
+    scratch.ok("data generate --layout fss1000 --out fss --categories 3,2,2 --size 48");
+    let output = scratch.ok("data check --data-root fss --dataset fss1000");
+    for words in ["3 for training, 2 for validation, 2 for testing", "6-7", "20 pairs"] {
+        assert!(output.contains(words), "{words:?} is missing in: {output}");
+    }
+    let message = scratch.fails("data check --data-root fss --dataset coco");
+    assert!(message.contains("not a COCO tree") && message.contains("JPEGImages"), "{message}");
+    let message = scratch.fails("data check --data-root fss --dataset fss1000 --splits coco");
+    assert!(message.contains("no lists of FSS-1000"), "{message}");
+}
+
+#[test]
 fn problems_of_a_set_are_found() {
     let scratch = Scratch::new();
     scratch.ok("data generate --out set --images 80 --val-images 80 --size 64 --seed 5");

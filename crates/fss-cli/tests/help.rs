@@ -18,6 +18,7 @@ fn commands() {
     Commands:
       predict  Segment images after a few annotated examples
       eval     Measure a model on the novel classes of a fold
+      mine     Label training images with latent classes, before MLC's full method is trained
       train    Train a model by a recipe
       data     Make and check data sets
       weights  Look into weight files and convert them
@@ -40,11 +41,13 @@ fn predict() {
     insta::assert_snapshot!(help("predict -h"), @r"
     Segment images after a few annotated examples
 
-    Usage: fss predict [OPTIONS] --support <IMG:MASK> --query <FILE|DIR> --out <DIR> --weights <FILE>
+    Usage: fss predict [OPTIONS] --query <FILE|DIR> --out <DIR> --weights <FILE> <--support <IMG:MASK>|--support-set <PATH>>
 
     Options:
           --support <IMG:MASK>  An annotated example: the image and its mask, joined by a colon; repeat for more examples
-          --class <ID>          The label in the masks that is the object [default: every value but 0 and 255]
+          --support-set <PATH>  Examples from a data set: class folders, a CSV table, COCO JSON or a folder of LabelMe files
+          --class <ID|NAME>     Of --support: the label in the masks that is the object [default: every value but 0 and 255]; of --support-set: the name of the class
+          --shots <K>           How many examples to take of --support-set: those with the largest objects [default: all]
           --query <FILE|DIR>    An image, or a folder of images (its sub-folders are not searched)
           --out <DIR>           The folder for the results; it is made if it is not there
           --save <LIST>         What to write for each query [default: mask,overlay] [possible values: mask, overlay, logits]
@@ -52,8 +55,14 @@ fn predict() {
           --skip-done           Leave out queries whose results are all there already
       -h, --help                Print help (see more with '--help')
 
+    Own data:
+          --images <DIR>          The folder that the image names of annotations start from [default: looked for beside them]
+          --mask-value <VALUE>    What is foreground in mask files: nonzero, a grey value or palette index, or a #rrggbb colour [default: nonzero]
+          --ignore-value <VALUE>  The value in mask files that is neither foreground nor background, often 255
+          --skip-bad              Leave out entries that cannot be used, and list them
+
     Model:
-          --model <MODEL>    The method [default: ssp] [possible values: ssp]
+          --model <MODEL>    The method [default: ssp] [possible values: ssp, mlc]
           --backbone <NAME>  The backbone that the weights were trained with [default: resnet50] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
           --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine           SSP: run the self-support step a second time, as the published tables do
@@ -72,31 +81,51 @@ fn eval() {
     insta::assert_snapshot!(help("eval -h"), @r"
     Measure a model on the novel classes of a fold
 
-    Usage: fss eval [OPTIONS] --weights <FILE> --data-root <DIR> --fold <N>
+    Usage: fss eval [OPTIONS] --weights <FILE> --data-root <DIR>
 
     Options:
           --json <FILE>  Write scores and drawn episodes to this file; equal evaluations give equal files
       -h, --help         Print help (see more with '--help')
 
     Model:
-          --model <MODEL>    The method [default: ssp] [possible values: ssp]
+          --model <MODEL>    The method [default: ssp] [possible values: ssp, mlc]
           --backbone <NAME>  The backbone that the weights were trained with [default: resnet50] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
           --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine           SSP: run the self-support step a second time, as the published tables do
           --weights <FILE>   A checkpoint of the whole model: .pth of the official code, .safetensors or .bpk
 
     Data:
-          --data-root <DIR>    The folder of the data set
-          --dataset <DATASET>  The benchmark whose classes and folds it has [default: pascal] [possible values: pascal]
-          --min-pixels <N>     The smallest object, in pixels, that can be a query or a support [default: 2048]
+          --data-root <DIR>  The folder of the data set (own: a folder or a file)
+          --dataset <NAME>   What data set it is: pascal, coco, fss1000 or own [default: pascal]
+          --splits <DIR>     A folder of published lists (`splits` of the HSNet code) [default: those in the tree, else they are built]
+          --min-pixels <N>   The smallest object, in pixels, that can be a query or a support [default: 2048; fss1000, own, coco under hsnet: 1]
+
+    Own data:
+          --novel <NAMES>         Names of the novel classes [default: those that only the evaluation images show, else all]
+          --val-root <PATH>       A second data set, to evaluate with; the first one is for training alone
+          --images <DIR>          The folder that the image names of annotations start from [default: looked for beside them]
+          --mask-value <VALUE>    What is foreground in mask files: nonzero, a grey value or palette index, or a #rrggbb colour [default: nonzero]
+          --ignore-value <VALUE>  The value in mask files that is neither foreground nor background, often 255
+          --skip-bad              Leave out entries that cannot be used, and list them
+
+    Folds:
+          --fold <N>                The fold whose classes are novel, 0 to 3 [fss1000, own: 0, the only one]
+          --folds <SCHEME>          How classes are dealt to folds [default: as the protocol does; coco: contiguous under official, interleaved under hsnet] [possible values: contiguous, interleaved]
+          --trained-folds <SCHEME>  How they were dealt when the model was trained, for weights that do not say [default: as the model was published; ssp and mlc: contiguous] [possible values: contiguous, interleaved]
+          --allow-fold-mismatch     Measure a model even on classes that it was trained on; a warning stands beside the number
+
+    Protocol:
+          --protocol <PROTOCOL>  How episodes are drawn and scored [default: official] [possible values: official, hsnet]
+          --original-size        hsnet: compare at the query's own size instead of 400 x 400
+          --side <PIXELS>        hsnet: side of the images [default: 400, as published]
 
     Episodes:
-          --fold <N>             The fold whose classes are novel, 0 to 3
-          --shot <K>             Supports of an episode [default: 1]
-          --protocol <PROTOCOL>  How episodes are drawn and scored [default: official] [possible values: official]
-          --seeds <LIST>         One run for each of these seeds [default: 0,1,2,3,4]
-          --episodes <N>         Episodes of each run [default: 1000]
-          --upper-bound          Let each query with its true mask be its own support: what prototypes could reach at best
+          --shot <K>          Supports of an episode [default: 1]
+          --seeds <LIST>      One run for each of these seeds [default: official 0,1,2,3,4; hsnet 0]
+          --episodes <N>      Episodes of each run [default: 1000; official coco 4000; hsnet fss1000 one for each image]
+          --split <SPLIT>     The images to draw from: train, val or test [default: val; fss1000: test]
+          --shot-rule <RULE>  What is made of several supports [default: as published for the model] [possible values: joint, vote]
+          --upper-bound       Let each query with its true mask be its own support: what prototypes could reach at best
 
     Features:
           --feature-cache <BYTES>  Memory for features [default: 2GiB]
@@ -122,12 +151,115 @@ fn train() {
           --recipe <NAME|FILE>  A built-in recipe or a TOML file [default with --resume: OUT/recipe.toml]
           --set <KEY=VALUE>     Change a value of the recipe, as in --set episodes.shot=5; repeat for more
           --data-root <DIR>     The folder of the data set
+          --dataset <NAME>      What data set it is: pascal, coco, fss1000 or own [default: that of the recipe]
+          --splits <DIR>        A folder of published lists [default: those in the tree, else they are built]
           --pretrained <FILE>   The backbone weights to start from
           --out <DIR>           The folder of the run
           --resume              Continue the run in OUT
           --list                List the built-in recipes and end
           --show                Print the recipe in force and end
       -h, --help                Print help (see more with '--help')
+
+    Own data:
+          --novel <NAMES>         Names of the novel classes [default: those that only the evaluation images show, else all]
+          --val-root <PATH>       A second data set, to evaluate with; the first one is for training alone
+          --images <DIR>          The folder that the image names of annotations start from [default: looked for beside them]
+          --mask-value <VALUE>    What is foreground in mask files: nonzero, a grey value or palette index, or a #rrggbb colour [default: nonzero]
+          --ignore-value <VALUE>  The value in mask files that is neither foreground nor background, often 255
+          --skip-bad              Leave out entries that cannot be used, and list them
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    ");
+}
+
+#[test]
+fn mine() {
+    insta::assert_snapshot!(help("mine -h"), @r"
+    Label training images with latent classes, before MLC's full method is trained
+
+    Usage: fss mine [OPTIONS] --recipe <NAME|FILE> --data-root <DIR>
+
+    Options:
+          --recipe <NAME|FILE>  A built-in recipe with a mining branch, such as mlc-full-pascal, or a TOML file
+          --set <KEY=VALUE>     Change a value of the recipe, as in --set model.mining.labels.clusters=100; repeat for more
+          --data-root <DIR>     The folder of the data set
+          --pretrained <FILE>   The backbone weights that training will start from
+          --extra <DIR>         A folder of further images, without annotation, to be labelled and trained on as well
+          --out <DIR>           Where latent classes and masks go [default: what the recipe's model.mining.masks names]
+      -h, --help                Print help (see more with '--help')
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    ");
+}
+
+#[test]
+fn data_generate() {
+    insta::assert_snapshot!(help("data generate -h"), @r"
+    Draw a data set of textured shapes
+
+    Usage: fss data generate [OPTIONS] --out <DIR>
+
+    Options:
+          --out <DIR>           The new folder
+          --layout <LAYOUT>     How files and annotations lie in it [default: pascal] [possible values: pascal, coco, fss1000]
+          --images <N>          Images of the training list [default: 300; coco: 600]
+          --val-images <N>      Images of the validation list [default: half of --images; coco: two thirds]
+          --categories <N,N,N>  fss1000: categories for training, validation and testing, ten images each [default: 60,15,25]
+          --seed <N>            Seed of everything that is drawn [default: 0]
+          --size <N|MIN..MAX>   Width and height in pixels: one number, or the range they are drawn from [default: 96..128; fss1000: 112]
+      -h, --help                Print help (see more with '--help')
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    ");
+}
+
+#[test]
+fn prepare() {
+    insta::assert_snapshot!(help("data prepare -h"), @r"
+    Make masks and lists from the official archives, as unpacked
+
+    Usage: fss data prepare [OPTIONS] <COMMAND>
+
+    Commands:
+      pascal   PASCAL-5i, from VOC 2012 (VOCtrainval_11-May-2012.tar) and SBD (benchmark.tgz)
+      coco     COCO-20i, from MS COCO (train2014.zip, val2014.zip, annotations_trainval2014.zip)
+      fss1000  FSS-1000, from its archive (a folder of 1,000 categories)
+      help     Print this message or the help of the given subcommand(s)
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    ");
+    insta::assert_snapshot!(help("data prepare coco -h"), @r"
+    COCO-20i, from MS COCO (train2014.zip, val2014.zip, annotations_trainval2014.zip)
+
+    Usage: fss data prepare coco [OPTIONS] --from <DIR> --out <DIR>
+
+    Options:
+          --from <DIR>       Where the archives were unpacked; repeat if they lie in different places
+          --out <DIR>        Where the data sets are made
+          --images <IMAGES>  What becomes of the images [default: link] [possible values: link, copy, skip]
+          --skip-bad         Leave out what is missing or damaged, and list it
+          --year <YEAR>      The release; published results are those of 2014 [default: 2014] [possible values: 2014, 2017]
+          --crowds <CROWDS>  What becomes of crowds [default: leave] [possible values: leave, paint, ignore]
+      -h, --help             Print help (see more with '--help')
 
     Global options:
           --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]

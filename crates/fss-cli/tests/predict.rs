@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{Scratch, WIDTH, interrupt, official};
-use fss_core::backbone::Depth;
+use fss_core::backbone::{Depth, KeyStyle};
 use fss_core::data;
 use ndarray::{Array2, Array3};
 
@@ -56,6 +56,36 @@ fn official_pth_in_the_published_size() {
     let mask = data::io::read_mask(&scratch.path("out/a.mask.png")).unwrap();
     assert_eq!(mask, argmax(&logits));
     assert_eq!(scratch.names("out"), ["a.logits.npy", "a.mask.png"]);
+}
+
+#[test]
+fn mlc_runs_official_weights_under_either_name() {
+    let scratch = Scratch::with_images();
+    fss_support::pth::write_pth(&scratch.path("ssp.pth"), &official(Depth::R50, WIDTH));
+    let mlc: Vec<_> = official(Depth::R50, WIDTH)
+        .into_iter()
+        .map(|(key, shape, values)| (KeyStyle::Mlc.spell(&key), shape, values))
+        .collect();
+    fss_support::pth::write_pth(&scratch.path("mlc.pth"), &mlc);
+    let run = |model: &str, weights: &str, out: &str| {
+        scratch.ok(&format!(
+            "predict --model {model} --weights {weights}.pth --support support.jpg:support.png \
+             --query queries/a.jpg --out {out} --save mask,logits"
+        ));
+        logits(&scratch, &format!("{out}/a.logits.npy"))
+    };
+    let found = run("mlc", "mlc", "one");
+    assert_eq!(found.dim(), (2, 48, 64));
+    // Ten times a cosine.
+    assert!(found.iter().all(|value| value.abs() <= 10.001));
+    assert_eq!(data::io::read_mask(&scratch.path("one/a.mask.png")).unwrap(), argmax(&found));
+    assert_eq!(found, run("mlc", "ssp", "two"));
+    assert_ne!(found, run("ssp", "mlc", "three"));
+    let message = scratch.fails(
+        "predict --model mlc --refine --weights mlc.pth --support support.jpg:support.png \
+         --query queries/a.jpg --out four",
+    );
+    assert!(message.contains("--refine belongs to SSP"), "{message}");
 }
 
 #[test]

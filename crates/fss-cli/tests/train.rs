@@ -77,9 +77,13 @@ fn stopped_and_killed_runs_continue_to_the_same_bits() {
     let eval = "eval --refine --weights whole/best.safetensors --backbone resnet18 --data-root set \
                 --seeds 0,1 --episodes 6 --min-pixels 64";
     assert_eq!(scratch.ok(&format!("{eval} --fold 0")), table);
-    let output = scratch.fss(&format!("{eval} --fold 1")).output().unwrap();
-    let message = String::from_utf8(output.stderr).unwrap();
-    assert!(message.contains("trained for fold 0"), "{message}");
+    let message = scratch.fails(&format!("{eval} --fold 1"));
+    assert!(
+        message.contains("5 of the 5 classes") && message.contains("fold 0 of 20"),
+        "{message}"
+    );
+    let text = scratch.ok(&format!("{eval} --fold 1 --allow-fold-mismatch"));
+    assert!(text.contains("WARNING: 5 of the 5 classes"), "{text}");
 }
 
 #[test]
@@ -99,13 +103,16 @@ fn runs_are_not_mixed_up() {
 #[test]
 fn recipes_are_listed_shown_and_checked() {
     let scratch = Scratch::new();
-    assert_eq!(scratch.ok("train --list"), "ssp-pascal\nssp-synthetic\n");
+    let list = scratch.ok("train --list");
+    for name in ["mlc-coco", "mlc-pascal", "mlc-synthetic", "ssp-pascal", "ssp-synthetic"] {
+        assert!(list.lines().any(|line| line == name), "{list}");
+    }
     let shown = scratch.ok("train --recipe ssp-pascal --set data.fold=2 --show");
     std::fs::write(scratch.path("mine.toml"), &shown).unwrap();
     assert_eq!(scratch.ok("train --recipe mine.toml --show"), shown);
     assert!(shown.contains("fold = 2"), "{shown}");
     for (arguments, expected) in [
-        ("train --recipe none --show", "ssp-pascal, ssp-synthetic"),
+        ("train --recipe none --show", "ssp-pascal"),
         ("train --recipe ssp-pascal --set data.fold=7 --show", "folds are numbered"),
         ("train --recipe ssp-pascal --set optim.rate=7 --show", "rate"),
         ("train --recipe ssp-pascal --data-root none --out run", "none"),
@@ -117,4 +124,29 @@ fn recipes_are_listed_shown_and_checked() {
     for arguments in ["train", "train --recipe ssp-pascal", "train --list --show"] {
         assert_eq!(scratch.fss(arguments).output().unwrap().status.code(), Some(2), "{arguments}");
     }
+}
+
+#[test]
+fn mlc_is_trained_saved_under_its_own_names_and_used() {
+    let scratch = scratch();
+    let train = TRAIN.replace("ssp-synthetic", "mlc-synthetic");
+    let table = scratch.ok(&format!("{train} --out run"));
+    let text = scratch.ok("weights inspect run/best.safetensors");
+    for words in ["backbone.conv1.0.weight", "keys      mlc", "fss.model = mlc", "resnet18"] {
+        assert!(text.contains(words), "{words:?} is missing in: {text}");
+    }
+    let eval = "eval --weights run/best.safetensors --backbone resnet18 --data-root set --fold 0 \
+                --seeds 0,1 --episodes 6 --min-pixels 64";
+    assert_eq!(scratch.ok(&format!("{eval} --model mlc")), table);
+    let output = scratch.fss(eval).output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && message.contains("--model mlc"), "{message}");
+    assert_ne!(String::from_utf8(output.stdout).unwrap(), table);
+
+    // The same file as a PyTorch checkpoint of SSP's code would have it.
+    scratch.ok("weights convert run/best.safetensors ssp.safetensors --keys ssp");
+    let text = scratch.ok("weights inspect ssp.safetensors");
+    assert!(text.contains("layer0.0.0.weight"), "{text}");
+    let converted = eval.replace("run/best", "ssp");
+    assert_eq!(scratch.ok(&format!("{converted} --model mlc")), table);
 }

@@ -7,7 +7,6 @@
 //! ```
 //! use fss_core::data::synthetic::{SyntheticConfig, draw_image};
 //! use fss_core::data::{Split, transform::binary_mask};
-//! use fss_core::heads::SspConfig;
 //! use fss_core::{Annotated, Depth, ModelOptions, Refine, Segmenter, backbone, parse_device};
 //!
 //! // Weights come from a file: an official .pth, or what `fss train` wrote. Here a small network
@@ -16,9 +15,8 @@
 //! let options = ModelOptions::ssp(Depth::R18).with_width(8).with_refine(Refine::On);
 //! let folder = tempfile::tempdir()?;
 //! let weights = folder.path().join("weights.safetensors");
-//! let ModelOptions::Ssp(SspConfig { backbone: network, .. }) = &options else { unreachable!() };
-//! let style = backbone::KeyStyle::Ssp;
-//! backbone::save_safetensors(&network.init(&device, 0), &weights, style, &Default::default())?;
+//! let network = options.backbone().init(&device, 0);
+//! backbone::save_safetensors(&network, &weights, backbone::KeyStyle::Ssp, &Default::default())?;
 //!
 //! let segmenter = Segmenter::load(&options, &weights, &device)?;
 //!
@@ -52,14 +50,14 @@
 mod annotation;
 mod device;
 mod error;
+mod model;
 mod segmenter;
 
 pub use annotation::Foreground;
 pub use device::parse_device;
 pub use error::Error;
-pub use segmenter::{
-    Annotated, DEFAULT_MAX_SIDE, ModelOptions, Segmentation, Segmenter, Support, load_ssp,
-};
+pub use model::{ModelOptions, load_model};
+pub use segmenter::{Annotated, DEFAULT_MAX_SIDE, Segmentation, Segmenter, Support};
 
 pub use burn::tensor::Device;
 pub use fss_backbone as backbone;

@@ -3,69 +3,19 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use fss_backbone::{BackboneError, DeepStemResNetConfig, LoadReport};
 use fss_data::resize::{Filter, resize_rgb};
 use fss_data::transform::normalise;
-use fss_heads::{AnyModel, AnySupport, Refine, Ssp, SspConfig, image_tensor, mask_tensor};
+use fss_heads::{AnyModel, AnySupport, FewShotModel, image_tensor, mask_tensor};
 use image::RgbImage;
 use ndarray::{Array2, Array3};
 
-use crate::{Error, annotation};
+use crate::{Error, ModelOptions, annotation, load_model};
 
 /// The longest side of an image that the network sees, unless another one is set.
 ///
 /// The work of matching grows with the fourth power of the side: at 1,500 pixels it is a hundred
 /// times that of a PASCAL image.
 pub const DEFAULT_MAX_SIDE: usize = 1500;
-
-/// Which model to build.
-///
-/// ```
-/// use fss_core::{Depth, ModelOptions, Refine};
-/// let options = ModelOptions::ssp(Depth::R50).with_refine(Refine::On);
-/// assert_eq!(options.to_string(), "ssp with resnet50, refined");
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum ModelOptions {
-    /// SSP (self-support matching).
-    Ssp(SspConfig),
-}
-
-impl ModelOptions {
-    /// SSP with a backbone of the given depth and the published width, without refinement.
-    pub fn ssp(depth: fss_backbone::Depth) -> Self {
-        Self::Ssp(SspConfig::new(DeepStemResNetConfig::new(depth)))
-    }
-
-    /// Sets whether SSP runs its self-support step twice.
-    pub fn with_refine(self, refine: Refine) -> Self {
-        match self {
-            Self::Ssp(config) => Self::Ssp(config.with_refine(refine)),
-        }
-    }
-
-    /// Sets the width of the backbone's first stage (published: 64).
-    pub fn with_width(self, width: usize) -> Self {
-        match self {
-            Self::Ssp(mut config) => {
-                config.backbone = config.backbone.with_width(width);
-                Self::Ssp(config)
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for ModelOptions {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ssp(config) => {
-                write!(f, "ssp with {}", config.backbone.depth)?;
-                if config.refine == Refine::On { f.write_str(", refined") } else { Ok(()) }
-            }
-        }
-    }
-}
 
 /// An image with a mask of what it shows.
 #[derive(Debug, Clone)]
@@ -129,17 +79,14 @@ impl Segmenter {
     /// # Errors
     /// [`Error::Backbone`] if the file is missing, broken, or of another model: loading is strict.
     pub fn load(options: &ModelOptions, weights: &Path, device: &Device) -> Result<Self, Error> {
-        match options {
-            ModelOptions::Ssp(config) => {
-                let (model, _) = load_ssp(config, weights, device)?;
-                Ok(Self::from_ssp(model, device))
-            }
-        }
+        let (model, _) = load_model(options, weights, device)?;
+        Ok(Self::from_model(model, device))
     }
 
-    /// Takes a model that is built already; its norms are folded into its convolutions.
-    pub fn from_ssp(model: Ssp, device: &Device) -> Self {
-        Self { model: Box::new(model.fold()), device: device.clone(), max_side: DEFAULT_MAX_SIDE }
+    /// Takes a model that is built already, best in its form for inference
+    /// ([`Ssp::fold`](fss_heads::Ssp::fold), [`Mlc::fold`](fss_heads::Mlc::fold)).
+    pub fn from_model(model: Box<dyn AnyModel>, device: &Device) -> Self {
+        Self { model, device: device.clone(), max_side: DEFAULT_MAX_SIDE }
     }
 
     /// Sets the longest side, in pixels, of an image that the network sees.
@@ -174,7 +121,7 @@ impl Segmenter {
             let labels: Vec<u8> = one.mask.iter().copied().collect();
             shots.push((image, mask_tensor(&labels, [height, width], &self.device)));
         }
-        let encoded = self.model.encode(&shots)?;
+        let encoded = self.model.encode_support_images(&shots)?;
         Ok(Support { encoded, shots: shots.len() })
     }
 
@@ -185,7 +132,7 @@ impl Segmenter {
     pub fn segment(&self, support: &Support, image: &RgbImage) -> Result<Segmentation, Error> {
         let (tensor, scale) = self.tensor(image)?;
         let size = [image.height() as usize, image.width() as usize];
-        let mut logits = self.model.logits(&support.encoded, tensor)?;
+        let mut logits = self.model.segment_images(&support.encoded, tensor)?;
         if scale < 1.0 {
             logits = fss_kernels::resize_bilinear(logits, size, fss_kernels::Corners::HalfPixel);
         }
@@ -211,20 +158,6 @@ impl Segmenter {
         let (_, height, width) = values.dim();
         image_tensor(values.into_iter().collect(), [height, width], &self.device)
     }
-}
-
-/// Builds SSP and loads a whole checkpoint into it.
-///
-/// # Errors
-/// [`BackboneError`] if the file is missing, broken, or of another model.
-pub fn load_ssp(
-    config: &SspConfig,
-    weights: &Path,
-    device: &Device,
-) -> Result<(Ssp, LoadReport), BackboneError> {
-    let backbone = config.backbone.init(device, 0);
-    let (backbone, report) = fss_backbone::load_weights(backbone, weights)?;
-    Ok((config.init_with(backbone), report))
 }
 
 fn to_array(logits: Tensor<4>, [height, width]: [usize; 2]) -> Result<Array3<f32>, Error> {

@@ -1,7 +1,6 @@
 //! The segmenter as a user meets it, with a tiny network.
 
 use fss_core::backbone::{DeepStemResNetConfig, KeyStyle, save_safetensors};
-use fss_core::heads::SspConfig;
 use fss_core::{Annotated, Depth, Device, ModelOptions, Refine, Segmenter, parse_device};
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
@@ -13,7 +12,7 @@ fn options() -> ModelOptions {
 fn segmenter() -> Segmenter {
     let ModelOptions::Ssp(config) = options() else { unreachable!("ssp was asked for") };
     let device = parse_device("cpu").unwrap();
-    Segmenter::from_ssp(config.init(&device, 3), &device)
+    Segmenter::from_model(Box::new(config.init(&device, 3).fold()), &device)
 }
 
 fn picture(width: u32, height: u32) -> RgbImage {
@@ -56,12 +55,11 @@ fn large_images_are_shrunk_for_the_network_only() {
 
 #[test]
 fn saved_weights_give_the_same_masks() {
-    let ModelOptions::Ssp(SspConfig { backbone, .. }) = options() else { unreachable!() };
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    save_safetensors(&backbone.init(&device, 3), &path, KeyStyle::Ssp, &Default::default())
-        .unwrap();
+    let network = options().backbone().init(&device, 3);
+    save_safetensors(&network, &path, KeyStyle::Ssp, &Default::default()).unwrap();
     let (ours, theirs) = (segmenter(), Segmenter::load(&options(), &path, &device).unwrap());
     let query = picture(40, 40);
     let logits = |segmenter: &Segmenter| {

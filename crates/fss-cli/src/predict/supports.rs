@@ -51,6 +51,16 @@ impl Pair {
     }
 }
 
+/// The label that `--class` names for masks of labels.
+pub fn label(text: &str) -> Result<u8, Failure> {
+    text.parse().ok().filter(|label| (1..data::IGNORE_INDEX).contains(label)).ok_or_else(|| {
+        Failure::request(
+            format!("--class {text}: the masks of --support hold labels from 1 to 254"),
+            "give such a label, or take the examples from a data set with --support-set",
+        )
+    })
+}
+
 /// Reads the examples; `class` picks one label of their masks.
 pub fn read(pairs: &[Pair], class: Option<u8>) -> Result<Vec<Annotated>, Failure> {
     pairs.iter().map(|pair| read_one(pair, class)).collect()

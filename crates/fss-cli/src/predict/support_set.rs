@@ -1,0 +1,60 @@
+//! Annotated examples from a data set of one's own.
+
+use std::path::Path;
+
+use fss_core::Annotated;
+use fss_core::data::index::{IndexOptions, MaskIndex};
+use fss_core::data::own::{OwnData, OwnOptions, largest};
+
+use crate::failure::Failure;
+use crate::progress::Screen;
+
+/// The examples of a class: the `shots` images in which it covers the most pixels (of equal ones the
+/// one whose name sorts first), or all.
+pub fn read(
+    path: &Path,
+    class: Option<&str>,
+    shots: Option<usize>,
+    options: &OwnOptions,
+    screen: &Screen,
+) -> Result<Vec<Annotated>, Failure> {
+    let data = OwnData::read(path, options)?;
+    tracing::info!("{}: {}", path.display(), data.summary());
+    let class = match (class, data.class_names()) {
+        (Some(name), _) => data.class(name)?,
+        (None, [_]) => 1,
+        (None, names) => {
+            return Err(Failure::request(
+                format!("{} has {} classes, and none is named", path.display(), names.len()),
+                format!("choose one with --class: {}", names.join(", ")),
+            ));
+        }
+    };
+    let dataset = data.images_of(class);
+    let bar = screen.bar(dataset.len(), "masks");
+    let progress = |done: usize, _: usize| bar.set_position(done as u64);
+    let index = MaskIndex::build_with(
+        &dataset,
+        &IndexOptions { progress: Some(&progress), ..Default::default() },
+    );
+    bar.finish_and_clear();
+    let chosen = largest(&dataset, &index?, class, shots)?;
+    let names: Vec<&str> = chosen.iter().map(|&place| dataset.ids[place].as_str()).collect();
+    tracing::info!(
+        "{} supports of {}: {}",
+        names.len(),
+        dataset.class_name(class),
+        names.join(", ")
+    );
+    chosen
+        .into_iter()
+        .map(|position| {
+            let sample = dataset.load_class(position, class)?;
+            Ok(Annotated {
+                name: format!("support {}", dataset.image_path(position).display()),
+                image: sample.image,
+                mask: sample.mask,
+            })
+        })
+        .collect()
+}
