@@ -14,7 +14,7 @@ use fss_core::heads::SspConfig;
 use fss_core::train::evaluate::{EvaluationPlan, FeatureReuse, evaluate};
 use fss_core::train::observer::Silent;
 use fss_core::train::recipe::Recipe;
-use fss_core::train::{EpisodeData, Stop};
+use fss_core::train::{RunData, Stop};
 use fss_core::{Depth, Device, Refine};
 
 fn evaluation(c: &mut Criterion) {
@@ -23,7 +23,7 @@ fn evaluation(c: &mut Criterion) {
     let config = SyntheticConfig::default();
     generate(&root, &config, |_| ControlFlow::Continue(())).expect("synthetic data");
     let recipe = Recipe::builtin("ssp-synthetic").expect("a built-in recipe");
-    let [_, novel] = EpisodeData::open_pascal(&root, &recipe.data).expect("the synthetic data");
+    let data = RunData::open(&root, &recipe.data).expect("the synthetic data");
 
     let device = Device::flex();
     let model = SspConfig::new(DeepStemResNetConfig::new(Depth::R50))
@@ -37,7 +37,8 @@ fn evaluation(c: &mut Criterion) {
             EvaluationPlan { seeds: vec![0, 1], episodes: 30, reuse, ..EvaluationPlan::pascal(1) };
         group.bench_function(name, |b| {
             b.iter(|| {
-                let result = evaluate(&model, &novel, &plan, &device, &mut Silent, &Stop::new());
+                let result =
+                    evaluate(&model, &data.test, &plan, &device, &mut Silent, &Stop::new());
                 black_box(result.expect("an evaluation"))
             })
         });

@@ -1,11 +1,11 @@
-//! The backbone alone and whole SSP episodes at 473x473.
+//! The backbone alone and whole episodes of SSP and MLC at 473x473.
 
 mod inputs;
 
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use fss_core::heads::{FewShotModel, Ssp, SspConfig};
+use criterion::{Bencher, Criterion, criterion_group, criterion_main};
+use fss_core::heads::{FewShotModel, MlcConfig, Ssp, SspConfig};
 use fss_core::{Depth, Device, Refine, backbone::DeepStemResNetConfig};
 use inputs::{object_mask, tensor};
 
@@ -30,29 +30,44 @@ fn backbone(c: &mut Criterion) {
     group.finish();
 }
 
-fn episode(c: &mut Criterion) {
+fn episode<M: FewShotModel>(b: &mut Bencher<'_>, model: &M, shots: usize) {
     let device = Device::flex();
     let query = tensor::<4>("query", [1, 3, IMAGE, IMAGE], &device);
+    let supports: Vec<_> = (0..shots)
+        .map(|k| {
+            let image = tensor::<4>(&format!("support {k}"), [1, 3, IMAGE, IMAGE], &device);
+            (image, object_mask([IMAGE, IMAGE], &device))
+        })
+        .collect();
+    b.iter(|| {
+        let support = model.encode_support_images(&supports).expect("a support set");
+        let logits = model.segment_images(&support, query.clone()).expect("a query");
+        black_box(logits.argmax(1).into_data())
+    })
+}
+
+fn ssp_episode(c: &mut Criterion) {
     let mut group = c.benchmark_group("ssp resnet50 episode 473x473");
     group.sample_size(10);
     for (shots, refine) in [(1, Refine::Off), (1, Refine::On), (5, Refine::On)] {
-        let model = ssp(refine, &device);
-        let supports: Vec<_> = (0..shots)
-            .map(|k| {
-                let image = tensor::<4>(&format!("support {k}"), [1, 3, IMAGE, IMAGE], &device);
-                (image, object_mask([IMAGE, IMAGE], &device))
-            })
-            .collect();
+        let model = ssp(refine, &Device::flex());
         group.bench_function(format!("{shots}-shot refine {refine:?}"), |b| {
-            b.iter(|| {
-                let support = model.encode_support_images(&supports).expect("a support set");
-                let logits = model.segment_images(&support, query.clone());
-                black_box(logits.argmax(1).into_data())
-            })
+            episode(b, &model, shots)
         });
     }
     group.finish();
 }
 
-criterion_group!(benches, backbone, episode);
+fn mlc_episode(c: &mut Criterion) {
+    let network = DeepStemResNetConfig::new(Depth::R50);
+    let model = MlcConfig::new(network).init(&Device::flex(), 0).fold();
+    let mut group = c.benchmark_group("mlc resnet50 episode 473x473");
+    group.sample_size(10);
+    for shots in [1, 5] {
+        group.bench_function(format!("{shots}-shot"), |b| episode(b, &model, shots));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, backbone, ssp_episode, mlc_episode);
 criterion_main!(benches);

@@ -14,15 +14,25 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PEER = ROOT / "benches" / "peers" / "ssp_episode.py"
+PEERS = ROOT / "benches" / "peers"
 EPISODES = [
-    # row of criterion, arguments of the peer, row of the peer
-    ("backbone resnet50 473x473/folded", [], "backbone"),
-    ("ssp resnet50 episode 473x473/1-shot refine Off", [], "episode"),
-    ("ssp resnet50 episode 473x473/1-shot refine On", ["--refine"], "episode"),
-    ("ssp resnet50 episode 473x473/5-shot refine On", ["--refine", "--shots", "5"], "episode"),
-    ("kernels/self_support", [], "self_support"),
+    # row of criterion, peer with its arguments, row of the peer
+    ("backbone resnet50 473x473/folded", ("ssp",), "backbone"),
+    ("ssp resnet50 episode 473x473/1-shot refine Off", ("ssp",), "episode"),
+    ("ssp resnet50 episode 473x473/1-shot refine On", ("ssp", "--refine"), "episode"),
+    ("ssp resnet50 episode 473x473/5-shot refine On", ("ssp", "--refine", "--shots", "5"), "episode"),
+    ("kernels/self_support", ("ssp",), "self_support"),
+    # As published, with features enlarged to the image's size, and without.
+    ("mlc resnet50 episode 473x473/1-shot", ("mlc",), "episode"),
+    ("mlc resnet50 episode 473x473/1-shot", ("mlc", "--pooling", "low"), "episode"),
+    ("mlc resnet50 episode 473x473/5-shot", ("mlc", "--shots", "5"), "episode"),
 ]
+MEMORY = [("ssp", ("ssp",)), ("mlc", ("mlc",)), ("mlc", ("mlc", "--pooling", "low"))]
+
+# Rows of benches/annotations.rs, by the same names in benches/peers/coco_masks.py.
+MASKS = PEERS / "coco_masks.py"
+MASK_GROUP = "annotations 2000 images, 15000 objects"
+PREPARED = "prepare coco 2500 images, 19000 objects/all"
 
 
 def run(command, **settings):
@@ -36,11 +46,40 @@ def output(command):
 def measured():
     """Mean time in seconds of every criterion row."""
     rows = {}
-    folder = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "criterion"
-    for file in sorted(folder.glob("**/new/estimates.json")):
+    for file in sorted((target() / "criterion").glob("**/new/estimates.json")):
         name = json.loads((file.parent / "benchmark.json").read_text())["full_id"]
         rows[name] = json.loads(file.read_text())["median"]["point_estimate"] * 1e-9
     return rows
+
+
+def target():
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
+def mask_lines(rows, python):
+    """The table beside pycocotools; it reads the file that the bench left in the target folder."""
+    file = target() / "tmp" / "annotations.json"
+    command = [python, str(MASKS), "--file", str(file), "--processes", str(os.cpu_count())]
+    theirs = json.loads(output(command))
+    lines = [
+        "",
+        "## Beside pycocotools",
+        "",
+        "The peer is `benches/peers/coco_masks.py` on the same annotation file, with a process for each of our threads.",
+        "",
+        "| work | ours | pycocotools | ratio |",
+        "|---|---|---|---|",
+    ]
+    for part in ["read", "paint", "read and paint"]:
+        ours = rows[f"{MASK_GROUP}/{part}"]
+        lines.append(f"| {part} | {show(ours)} | {show(theirs[part])} | {ours / theirs[part]:.2f} |")
+    # The same masks as PNG files, by `fss data prepare coco` and by Pillow.
+    files = [str(target() / "tmp" / "prepare" / f"instances_{split}2014.json") for split in ("train", "val")]
+    written = ["--out", str(target() / "tmp" / "peer_masks"), "--crowds", "leave"]
+    command = [python, str(MASKS), "--file", *files, "--processes", str(os.cpu_count()), *written]
+    ours, theirs = rows[PREPARED], json.loads(output(command))["read and paint"]
+    lines.append(f"| {PREPARED} (PNG files) | {show(ours)} | {show(theirs)} | {ours / theirs:.2f} |")
+    return lines
 
 
 def processor():
@@ -56,23 +95,24 @@ def show(seconds):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--python", help="a Python with torch, for the peer")
+    parser.add_argument("--python", help="a Python with torch and pycocotools, for the peers")
     parser.add_argument("--skip-benches", action="store_true", help="use the figures of the last run")
     args = parser.parse_args()
 
     peers = {}
-    ours_peak = None
     if args.python:
-        for _, options, _ in EPISODES:
-            key = tuple(options)
-            if key not in peers:
-                command = [args.python, str(PEER), "--threads", str(os.cpu_count()), "--repeat", "9", *options]
-                peers[key] = json.loads(output(command))
+        for _, peer, _ in EPISODES:
+            if peer not in peers:
+                script = PEERS / f"{peer[0]}_episode.py"
+                command = [args.python, "-B", str(script), "--threads", str(os.cpu_count()), "--repeat", "9", *peer[1:]]
+                peers[peer] = json.loads(output(command))
     if not args.skip_benches:
-        run(["cargo", "bench", "--bench", "kernels", "--bench", "model", "--bench", "evaluation"])
+        names = ["kernels", "model", "evaluation", "annotations", "prepare", "startup"]
+        run(["cargo", "bench", *(word for name in names for word in ("--bench", name))])
     rows = measured()
     run(["cargo", "build", "--release", "--example", "episode_memory"])
-    ours_peak = float(output(["cargo", "run", "--release", "--quiet", "--example", "episode_memory"]))
+    memory = ["cargo", "run", "--release", "--quiet", "--example", "episode_memory", "--"]
+    ours_peak = {model: float(output([*memory, model])) for model in ("ssp", "mlc")}
 
     lines = [
         "# Speed and memory",
@@ -90,22 +130,29 @@ def main():
         "",
         "## Beside PyTorch",
         "",
-        "The peer is `benches/peers/ssp_episode.py`, the published architecture in plain PyTorch without the unused",
-        "foreground prototype. A ratio below 1 means that we are faster.",
+        "The peers are `benches/peers/ssp_episode.py`, the published architecture in plain PyTorch without the unused",
+        "foreground prototype, and `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
+        "or (`--pooling low`) by the equal sum of the small ones. A ratio below 1 means that we are faster.",
         "",
-        "| work | ours | PyTorch | ratio |",
-        "|---|---|---|---|",
+        "| work | peer | ours | PyTorch | ratio |",
+        "|---|---|---|---|---|",
     ]
     for name, options, part in EPISODES:
-        peer = peers.get(tuple(options))
+        peer = peers.get(options)
         if peer:
             theirs = peer[part]["median"]
-            lines.append(f"| {name} | {show(rows[name])} | {show(theirs)} | {rows[name] / theirs:.2f} |")
+            ratio = rows[name] / theirs
+            lines.append(f"| {name} | {' '.join(options)} | {show(rows[name])} | {show(theirs)} | {ratio:.2f} |")
         else:
-            lines.append(f"| {name} | {show(rows[name])} | | |")
+            lines.append(f"| {name} | {' '.join(options)} | {show(rows[name])} | | |")
     if peers:
-        theirs = peers[()]["peak_mib"]
-        lines += ["", f"Peak memory of a 1-shot episode: ours {ours_peak:.0f} MiB, PyTorch {theirs:.0f} MiB, ratio {ours_peak / theirs:.2f} (whole processes, libraries included)."]
+        lines += ["", "Peak memory of a 1-shot episode (whole processes, libraries included):", ""]
+        lines += ["| model | peer | ours | PyTorch | ratio |", "|---|---|---|---|---|"]
+        for model, options in MEMORY:
+            ours, theirs = ours_peak[model], peers[options]["peak_mib"]
+            lines.append(f"| {model} | {' '.join(options)} | {ours:.0f} MiB | {theirs:.0f} MiB | {ours / theirs:.2f} |")
+    if args.python:
+        lines += mask_lines(rows, args.python)
     lines += ["", "## All rows", "", "| bench | median |", "|---|---|"]
     lines += [f"| {name} | {show(seconds)} |" for name, seconds in rows.items()]
     (ROOT / "benches" / "README.md").write_text("\n".join(lines) + "\n")
