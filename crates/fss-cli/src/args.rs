@@ -95,12 +95,12 @@ impl Global {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The method
-    #[arg(long, value_enum, default_value_t)]
-    pub model: Method,
-    /// The backbone that the weights were trained with
-    #[arg(long, default_value = "resnet50", value_name = "NAME", value_parser = depth())]
-    pub backbone: Depth,
+    /// The method [default: what the weights say, else ssp]
+    #[arg(long, value_enum)]
+    pub model: Option<Method>,
+    /// The backbone that the weights were trained with [default: what their shapes show]
+    #[arg(long, value_name = "NAME", value_parser = depth())]
+    pub backbone: Option<Depth>,
     /// Channels of the backbone's first stage [default: what the weights say; 64 is published]
     #[arg(long, value_name = "N")]
     pub width: Option<usize>,
@@ -132,37 +132,30 @@ impl fmt::Display for Method {
 }
 
 impl ModelArgs {
-    /// The model that was asked for. Its width is the one given, else the one that the shapes in
-    /// the weight file show; layer3 is as the file says, else as published.
+    /// The model that was asked for. What was not said is as the weight file says or the shapes in it
+    /// show, else SSP with ResNet-50 as published.
     pub fn options(&self) -> Result<ModelOptions, Failure> {
         Ok(self.read()?.0)
     }
 
     /// The model that was asked for, and what the weight file says of itself.
     pub fn read(&self) -> Result<(ModelOptions, BTreeMap<String, String>), Failure> {
-        let mut backbone = DeepStemResNetConfig::new(self.backbone);
         // Whatever is wrong with the file shows when it is loaded.
         let summary = inspect_weights(&self.weights).ok();
         let stored = summary.as_ref().and_then(|summary| summary.config());
+        let depth = self.backbone.or(stored.map(|config| config.depth)).unwrap_or(Depth::R50);
+        let mut backbone = DeepStemResNetConfig::new(depth);
         if let Some(width) = self.width.or(stored.map(|config| config.width)) {
             backbone = backbone.with_width(width);
         }
         if let Some(stored) = stored {
             backbone = backbone.with_layer3(stored.layer3);
         }
-        if let Some(kind) = summary.as_ref().and_then(|summary| summary.metadata.get("fss.model"))
-            && *kind != self.model.to_string()
-        {
-            tracing::warn!(
-                "the weights were trained as {kind}, but run as {}; give --model {kind} to run them \
-                 as they were trained",
-                self.model
-            );
-        }
-        let options = match (self.model, self.refine) {
-            (Method::Ssp, true) => ModelOptions::ssp(self.backbone).with_refine(Refine::On),
-            (Method::Ssp, false) => ModelOptions::ssp(self.backbone),
-            (Method::Mlc, false) => ModelOptions::mlc(self.backbone),
+        let metadata = summary.map(|summary| summary.metadata).unwrap_or_default();
+        let options = match (self.method(&metadata), self.refine) {
+            (Method::Ssp, true) => ModelOptions::ssp(depth).with_refine(Refine::On),
+            (Method::Ssp, false) => ModelOptions::ssp(depth),
+            (Method::Mlc, false) => ModelOptions::mlc(depth),
             (Method::Mlc, true) => {
                 return Err(Failure::request(
                     "--refine belongs to SSP; mlc has no such step",
@@ -170,8 +163,27 @@ impl ModelArgs {
                 ));
             }
         };
-        let metadata = summary.map(|summary| summary.metadata).unwrap_or_default();
+        if metadata.get("fss.refine").is_some_and(|trained| trained == "on") && !self.refine {
+            tracing::info!(
+                "the weights were trained with refinement, which is off here; --refine turns it on"
+            );
+        }
         Ok((options.with_backbone(backbone), metadata))
+    }
+
+    /// The method named, else the one that the weights were trained as.
+    fn method(&self, metadata: &BTreeMap<String, String>) -> Method {
+        let trained = metadata.get("fss.model");
+        let stored = trained.and_then(|name| Method::from_str(name, false).ok());
+        if let (Some(asked), Some(trained)) = (self.model, trained)
+            && asked.to_string() != *trained
+        {
+            tracing::warn!(
+                "the weights were trained as {trained}, but run as {asked}; give --model {trained} \
+                 to run them as they were trained"
+            );
+        }
+        self.model.or(stored).unwrap_or_default()
     }
 }
 

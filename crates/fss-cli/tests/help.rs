@@ -62,8 +62,8 @@ fn predict() {
           --skip-bad              Leave out entries that cannot be used, and list them
 
     Model:
-          --model <MODEL>    The method [default: ssp] [possible values: ssp, mlc]
-          --backbone <NAME>  The backbone that the weights were trained with [default: resnet50] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
+          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc]
+          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
           --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine           SSP: run the self-support step a second time, as the published tables do
           --weights <FILE>   A checkpoint of the whole model: .pth of the official code, .safetensors or .bpk
@@ -88,8 +88,8 @@ fn eval() {
       -h, --help         Print help (see more with '--help')
 
     Model:
-          --model <MODEL>    The method [default: ssp] [possible values: ssp, mlc]
-          --backbone <NAME>  The backbone that the weights were trained with [default: resnet50] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
+          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc]
+          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
           --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine           SSP: run the self-support step a second time, as the published tables do
           --weights <FILE>   A checkpoint of the whole model: .pth of the official code, .safetensors or .bpk

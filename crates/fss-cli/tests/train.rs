@@ -135,10 +135,12 @@ fn mlc_is_trained_saved_under_its_own_names_and_used() {
     for words in ["backbone.conv1.0.weight", "keys      mlc", "fss.model = mlc", "resnet18"] {
         assert!(text.contains(words), "{words:?} is missing in: {text}");
     }
-    let eval = "eval --weights run/best.safetensors --backbone resnet18 --data-root set --fold 0 \
-                --seeds 0,1 --episodes 6 --min-pixels 64";
-    assert_eq!(scratch.ok(&format!("{eval} --model mlc")), table);
-    let output = scratch.fss(eval).output().unwrap();
+    // Method and backbone are known from the file.
+    let eval = "eval --weights run/best.safetensors --data-root set --fold 0 --seeds 0,1 \
+                --episodes 6 --min-pixels 64";
+    assert_eq!(scratch.ok(eval), table);
+    assert_eq!(scratch.ok(&format!("{eval} --model mlc --backbone resnet18")), table);
+    let output = scratch.fss(&format!("{eval} --model ssp")).output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && message.contains("--model mlc"), "{message}");
     assert_ne!(String::from_utf8(output.stdout).unwrap(), table);

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use fss_heads::Refine;
+
 use super::TrainingRun;
 use crate::checkpoint::Best;
 use crate::evaluate::Evaluation;
+use crate::recipe::{ModelSettings, SspSettings};
 
 /// What is written beside the weights: enough to use them, and to tell what they are.
 pub(super) fn metadata(
@@ -20,6 +23,10 @@ pub(super) fn metadata(
         ("fss.shot".to_owned(), recipe.episodes.shot.to_string()),
         ("fss.recipe_fingerprint".to_owned(), recipe.fingerprint()),
     ]);
+    if let ModelSettings::Ssp(SspSettings { refine }) = &recipe.model {
+        let steps = if *refine == Refine::On { "on" } else { "off" };
+        entries.insert("fss.refine".to_owned(), steps.to_owned());
+    }
     if let Ok(recipe) = serde_json::to_string(recipe) {
         entries.insert("fss.recipe".to_owned(), recipe);
     }
