@@ -86,7 +86,10 @@ fn weights_that_do_not_fit() {
         ("page.pth", vec!["page.pth", "not a weight file"]),
         ("foreign.pth", vec!["foreign.pth", "missing", "encoder.weight"]),
         ("hole.pth", vec!["hole.pth", removed.as_str()]),
-        ("deeper.safetensors", vec!["deeper.safetensors", "resnet101", "resnet50"]),
+        (
+            "deeper.safetensors --backbone resnet50",
+            vec!["deeper.safetensors", "resnet101", "resnet50"],
+        ),
     ] {
         refused(&scratch, &format!("--weights {file} {SUPPORT} {REST}"), &expected);
     }
