@@ -16,7 +16,7 @@ use super::{LeftOut, PrepareOptions, PreparedList, Stage, Summary};
 use crate::annotations::{BadEntries, CocoFile, Crowds};
 use crate::benchmark::Benchmark;
 use crate::coco::{CLASS_NAMES, CLASSES_FILE};
-use crate::index::{self, IndexOptions};
+use crate::index;
 use crate::{DataError, Files, MaskIndex, Masks, SegmentationDataset, Split, io, lists};
 use part::Part;
 
@@ -365,10 +365,7 @@ fn write_lists(
             },
             masks: Masks::Labels,
         };
-        let progress = |done: usize, _: usize| reporter.reach(before + done);
-        let options = IndexOptions { progress: Some(&progress), ..IndexOptions::default() };
-        let index = MaskIndex::build_with(&dataset, &options)?;
-        reporter.check()?;
+        let index = reporter.index(&dataset, before)?;
         before += dataset.len();
 
         let with_object: Vec<usize> =

@@ -9,8 +9,7 @@ use super::work::{Reporter, Trouble};
 use super::{ImageFiles, LeftOut, PrepareOptions, Stage, Summary, folder};
 use crate::benchmark::Benchmark;
 use crate::fss1000::{FssRoot, THRESHOLD};
-use crate::index::IndexOptions;
-use crate::{DataError, MaskIndex, Split, io, lists};
+use crate::{DataError, Split, io, lists};
 
 const TREE: &str = "FSS-1000";
 /// Images of a category.
@@ -225,10 +224,7 @@ fn write_lists(
     let mut before = 0;
     for split in Split::ALL {
         let dataset = root.dataset(split)?;
-        let progress = |done: usize, _: usize| reporter.reach(before + done);
-        let options = IndexOptions { progress: Some(&progress), ..IndexOptions::default() };
-        let index = MaskIndex::build_with(&dataset, &options)?;
-        reporter.check()?;
+        let index = reporter.index(&dataset, before)?;
         before += dataset.len();
         let splits = out.join("splits");
         summary.add_lists(lists::write(Benchmark::Fss1000, &splits, split, &dataset, &index, 0)?);

@@ -11,9 +11,9 @@ use super::work::{Reporter, Trouble};
 use super::{ImageFiles, LeftOut, PrepareOptions, Stage, Summary, read_sbd_mask};
 use crate::benchmark::Benchmark;
 use crate::episode::MIN_OBJECT_PIXELS;
-use crate::index::{self, IndexOptions};
+use crate::index;
 use crate::pascal::{CLASS_NAMES, Layout, PascalOptions, PascalRoot, read_id_list};
-use crate::{DataError, MaskIndex, Split, io, lists};
+use crate::{DataError, Split, io, lists};
 
 const TREE: &str = "VOC2012";
 const IMAGES: &str = "JPEGImages";
@@ -303,10 +303,7 @@ fn write_lists(
     let mut before = 0;
     for split in Split::TRAIN_VAL {
         let dataset = root.dataset(split)?;
-        let progress = |done: usize, _: usize| reporter.reach(before + done);
-        let options = IndexOptions { progress: Some(&progress), ..IndexOptions::default() };
-        let index = MaskIndex::build_with(&dataset, &options)?;
-        reporter.check()?;
+        let index = reporter.index(&dataset, before)?;
         before += dataset.len();
         let splits = out.join("splits");
         let written =

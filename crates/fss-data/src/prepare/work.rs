@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rayon::prelude::*;
 
 use super::{LeftOut, PrepareOptions, Progress, Stage};
-use crate::DataError;
 use crate::annotations::BadEntries;
+use crate::index::IndexOptions;
+use crate::{DataError, MaskIndex, SegmentationDataset};
 
 /// Why there is no result for an entry.
 #[derive(Debug)]
@@ -90,6 +91,19 @@ impl<'a> Reporter<'a> {
     pub(super) fn reach(&self, done: usize) {
         self.done.fetch_max(done, Ordering::Relaxed);
         self.tell(done);
+    }
+
+    /// Counts the masks of a dataset, after `before` masks of others.
+    pub(super) fn index(
+        &self,
+        dataset: &SegmentationDataset,
+        before: usize,
+    ) -> Result<MaskIndex, DataError> {
+        let progress = |done: usize, _: usize| self.reach(before + done);
+        let options = IndexOptions { progress: Some(&progress), ..IndexOptions::default() };
+        let index = MaskIndex::build_with(dataset, &options)?;
+        self.check()?;
+        Ok(index)
     }
 
     /// The error of a stop, once one was asked for.
