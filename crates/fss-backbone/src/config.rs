@@ -184,11 +184,7 @@ impl DeepStemResNetConfig {
     /// # Errors
     /// [`BackboneError::Width`] if the width is 0 or above 1024.
     pub fn validate(&self) -> Result<(), BackboneError> {
-        if (1..=MAX_WIDTH).contains(&self.width) {
-            Ok(())
-        } else {
-            Err(BackboneError::Width { width: self.width, max: MAX_WIDTH })
-        }
+        check_width(self.width)
     }
 
     /// Channels C of the features: 1024 for ResNet-50/101/152, 256 for ResNet-18/34 (width 64).
@@ -225,6 +221,15 @@ impl DeepStemResNetConfig {
             Layer3::Published => Layer3::Strided,
             chosen => chosen,
         }
+    }
+}
+
+/// Refuses widths that no network can have.
+pub(crate) fn check_width(width: usize) -> Result<(), BackboneError> {
+    if (1..=MAX_WIDTH).contains(&width) {
+        Ok(())
+    } else {
+        Err(BackboneError::Width { width, max: MAX_WIDTH })
     }
 }
 

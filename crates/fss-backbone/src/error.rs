@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::Depth;
+use crate::taps::TapNetwork;
 
 /// What can go wrong with backbones and their weight files.
 #[derive(Debug, thiserror::Error)]
@@ -177,6 +178,12 @@ pub enum BackboneError {
     /// Not the name of a backbone.
     #[error("unknown backbone '{name}'; choose one of {}", Depth::NAMES.join(", "))]
     UnknownBackbone {
+        /// The name given.
+        name: String,
+    },
+    /// Not the name of a backbone that can be tapped.
+    #[error("no backbone '{name}' for this model; choose one of {}", TapNetwork::NAMES.join(", "))]
+    UnknownTapNetwork {
         /// The name given.
         name: String,
     },

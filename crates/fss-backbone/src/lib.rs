@@ -30,6 +30,7 @@ mod init;
 mod norm;
 pub mod params;
 mod resnet;
+mod taps;
 pub mod weights;
 
 pub use block::{Conv2d, ConvNorm, ConvUnit, ResidualBlock};
@@ -39,8 +40,10 @@ pub use fold::FoldedConv;
 pub use freeze::{NormTraining, Stage};
 pub use norm::FrozenBatchNorm2d;
 pub use resnet::{DeepStemResNet, Stages};
+pub use taps::{TapBackboneConfig, TapNetwork};
 pub use weights::{
-    FileFormat, KeyStyle, LoadOptions, LoadReport, NamedTensor, Strictness, TensorSummary,
-    WeightsSummary, inspect_weights, load_weights, load_weights_with, read_tensors, save_burnpack,
-    save_safetensors, save_safetensors_with,
+    FileFormat, KeyStyle, LoadOptions, LoadReport, ModuleFile, NamedTensor, OfficialKeys,
+    Strictness, TensorSummary, WeightsSummary, inspect_weights, load_module, load_module_tensors,
+    load_weights, load_weights_with, module_tensors, read_tensors, save_burnpack, save_safetensors,
+    save_safetensors_with,
 };

@@ -51,7 +51,7 @@ fn every_published_key_style_loads_with_and_without_prefixes() {
             write(&path, &entries);
             let (loaded, report) = load_weights(fresh(Depth::R50), &path).unwrap();
             assert_eq!(loaded.named_tensors().unwrap(), model.named_tensors().unwrap());
-            assert_eq!((report.style, report.format), (style, format));
+            assert_eq!((report.style, report.format), (Some(style), format));
             assert_eq!((report.loaded, report.converted), (45 * 5, 0));
             assert!(report.ignored.is_empty());
         }

@@ -39,6 +39,9 @@ pub trait AnyModel: Send {
     /// See [`FewShotModel::shot_rule`].
     fn any_shot_rule(&self) -> ShotRule;
 
+    /// See [`FewShotModel::cam_grid`].
+    fn any_cam_grid(&self) -> Option<usize>;
+
     /// See [`FewShotModel::features`].
     fn any_features(&self, images: Tensor<4>) -> Features;
 
@@ -69,6 +72,10 @@ where
         self.shot_rule()
     }
 
+    fn any_cam_grid(&self) -> Option<usize> {
+        self.cam_grid()
+    }
+
     fn any_features(&self, images: Tensor<4>) -> Features {
         self.features(images)
     }
@@ -93,6 +100,10 @@ impl FewShotModel for Box<dyn AnyModel> {
 
     fn shot_rule(&self) -> ShotRule {
         self.as_ref().any_shot_rule()
+    }
+
+    fn cam_grid(&self) -> Option<usize> {
+        self.as_ref().any_cam_grid()
     }
 
     fn features(&self, images: Tensor<4>) -> Features {

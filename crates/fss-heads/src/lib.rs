@@ -21,8 +21,8 @@ pub use mlc::{
     MiningDecoder, Mlc, MlcConfig, MlcSupport,
 };
 pub use model::{
-    EpisodeBatch, Features, FewShotModel, LossTerm, Losses, PSEUDO_IGNORE, PseudoBatch, Shot,
-    ShotRule, Statistic, TrainableModel,
+    CamBatch, EpisodeBatch, Features, FewShotModel, LossTerm, Losses, PSEUDO_IGNORE, PseudoBatch,
+    Shot, ShotRule, Statistic, TrainableModel,
 };
 pub use ssp::{Refine, Ssp, SspConfig, SspSupport};
 pub use tensors::{image_tensor, mask_tensor};

@@ -22,6 +22,14 @@ impl Features {
         Self(self.0.iter().map(|tap| tap.clone().narrow(0, index, 1)).collect())
     }
 
+    /// The same with a coarse map `[B, 1, G, G]` of where the class may be as one more tap, the
+    /// last: for heads that read one ([`FewShotModel::cam_grid`]).
+    #[must_use]
+    pub fn with_cam(mut self, cam: Tensor<4>) -> Self {
+        self.0.push(cam);
+        self
+    }
+
     /// How many images the batch holds.
     pub fn batch(&self) -> usize {
         self.0.first().map_or(0, |tap| tap.dims()[0])
@@ -60,6 +68,12 @@ pub trait FewShotModel {
     /// What the published evaluation makes of several supports.
     fn shot_rule(&self) -> ShotRule {
         ShotRule::Joint
+    }
+
+    /// The side G of the coarse maps that the head reads with the features of every image
+    /// ([`Features::with_cam`]); `None` for heads that read none.
+    fn cam_grid(&self) -> Option<usize> {
+        None
     }
 
     /// Runs the backbone.
@@ -135,6 +149,17 @@ pub struct EpisodeBatch {
     /// Further images with pseudo masks, for models that learn from them as well (MLC with its
     /// mining branch); the others do not look at them.
     pub extra: Option<PseudoBatch>,
+    /// Coarse maps of the episodes' classes, for models that read them (IMR).
+    pub cams: Option<CamBatch>,
+}
+
+/// Coarse maps of where the class of each episode may be.
+#[derive(Debug, Clone)]
+pub struct CamBatch {
+    /// Of the queries, `[B, 1, G, G]`.
+    pub query: Tensor<4>,
+    /// Of each shot, `[B, 1, G, G]`.
+    pub supports: Vec<Tensor<4>>,
 }
 
 /// The label of pixels of a pseudo mask that do not count. Not 255, which may be a latent class.

@@ -160,6 +160,7 @@ fn every_convolution_learns_and_no_norm_does() {
         query_mask: halves(1, &device),
         supports: vec![(images(1, &device), halves(1, &device))],
         extra: None,
+        cams: None,
     };
     let losses = model.losses(&batch).unwrap();
     let gradients = model.backbone.named_gradients(&losses.total.backward());
@@ -176,6 +177,7 @@ fn a_query_without_a_pixel_that_counts_has_no_loss() {
         query_mask: uniform(255, &device),
         supports: vec![(images(1, &device), halves(1, &device))],
         extra: None,
+        cams: None,
     };
     let losses = mlc(&device).losses(&batch).unwrap();
     assert!(losses.terms.len() == 1 && losses.terms[0].value.is_none());

@@ -36,6 +36,7 @@ fn batch(extra: Option<PseudoBatch>, device: &Device) -> EpisodeBatch {
         query_mask: labels(2, device, halves),
         supports: vec![(images(2, device), labels(2, device, halves))],
         extra,
+        cams: None,
     }
 }
 

@@ -33,6 +33,7 @@ fn batch(samples: usize, shots: usize, device: &Device) -> EpisodeBatch {
         query_mask: masks(samples, device),
         supports: (0..shots).map(|_| (images(samples, device), masks(samples, device))).collect(),
         extra: None,
+        cams: None,
     }
 }
 

@@ -205,6 +205,7 @@ fn run_steps<M: TrainableModel>(
             query_mask: mask(case, &name("mask_q"), &device),
             supports,
             extra: None,
+            cams: None,
         };
         let numbers = [step + 1, total];
         let (next, done) =

@@ -13,6 +13,7 @@ mod dtype;
 mod identify;
 mod inspect;
 mod keys;
+mod module;
 mod read;
 mod write;
 
@@ -25,6 +26,7 @@ use crate::resnet::DeepStemResNet;
 pub use assign::NamedTensor;
 pub use inspect::{TensorSummary, WeightsSummary, inspect_weights};
 pub use keys::KeyStyle;
+pub use module::{ModuleFile, OfficialKeys, load_module, load_module_tensors, module_tensors};
 pub use read::FileFormat;
 pub use write::{save_burnpack, save_safetensors, save_safetensors_with, write_safetensors};
 
@@ -57,8 +59,8 @@ pub struct LoadReport {
     pub path: PathBuf,
     /// Its format.
     pub format: FileFormat,
-    /// The key style that was found.
-    pub style: KeyStyle,
+    /// The key style that was found, of deep-stem backbones.
+    pub style: Option<KeyStyle>,
     /// Number of tensors that were put into the network.
     pub loaded: usize,
     /// How many of them were stored in another type than f32 and converted.
@@ -113,7 +115,7 @@ pub fn load_weights_with(
     let report = LoadReport {
         path: path.to_owned(),
         format,
-        style: sorted.style,
+        style: Some(sorted.style),
         loaded: outcome.loaded,
         converted: outcome.converted,
         ignored: sorted.ignored,
@@ -149,9 +151,8 @@ fn log_report(report: &LoadReport) {
     let path = report.path.display();
     tracing::info!(
         loaded = report.loaded,
-        style = %report.style,
         format = %report.format,
-        "loaded backbone weights from '{path}'"
+        "loaded weights from '{path}'"
     );
     if !report.ignored.is_empty() {
         let mut groups: BTreeMap<&str, usize> = BTreeMap::new();

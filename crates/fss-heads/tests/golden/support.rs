@@ -64,6 +64,7 @@ pub fn episode(case: &Case, prefix: &str, device: &Device) -> EpisodeBatch {
     let mask = name("mask_q");
     EpisodeBatch {
         extra: None,
+        cams: None,
         query,
         query_mask: if case.has(&mask) {
             labels(case, &mask, device)

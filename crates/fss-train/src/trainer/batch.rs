@@ -31,5 +31,6 @@ pub(super) fn episode_batch(
         query_mask: mask_batch(episodes.iter().map(|e| &e.query_mask), device)?,
         supports,
         extra: None,
+        cams: None,
     })
 }

@@ -59,6 +59,7 @@ fn a_batch_whose_queries_are_ignored_changes_nothing() {
             Tensor::ones([1, side, side], &device),
         )],
         extra: None,
+        cams: None,
     };
     let mut optimizer = NamedOptimizer::new(Rule::sgd(0.9, 5e-4));
     let (model, report) =
