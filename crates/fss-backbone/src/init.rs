@@ -21,14 +21,32 @@ impl Init<'_> {
     }
 
     /// Normal numbers of mean 0 and a given standard deviation.
-    ///
+    pub(crate) fn normal(&self, key: &str, shape: [usize; 4], std: f64) -> Param<Tensor<4>> {
+        self.values(key, shape, move |stream, i| std * normal(stream, i))
+    }
+
+    /// Uniform numbers from `-bound` to `bound`.
+    pub(crate) fn uniform<const D: usize>(
+        &self,
+        key: &str,
+        shape: [usize; D],
+        bound: f64,
+    ) -> Param<Tensor<D>> {
+        self.values(key, shape, move |stream, i| bound * (2.0 * uniform(stream, i) - 1.0))
+    }
+
     /// The values are made when they are first looked at: a network that is filled from a file
     /// never needs them.
-    pub(crate) fn normal(&self, key: &str, shape: [usize; 4], std: f64) -> Param<Tensor<4>> {
+    fn values<const D: usize>(
+        &self,
+        key: &str,
+        shape: [usize; D],
+        value: impl Fn(u64, u64) -> f64 + Send + Sync + 'static,
+    ) -> Param<Tensor<D>> {
         let stream = mix(self.seed ^ mix(hash(key)));
         let make = move |device: &Device, require_grad: bool| {
             let values: Vec<f32> = (0..shape.iter().product::<usize>() as u64)
-                .map(|i| (std * normal(stream, i)) as f32)
+                .map(|i| value(stream, i) as f32)
                 .collect();
             let tensor = Tensor::from_data(TensorData::new(values, shape), device);
             if require_grad { tensor.require_grad() } else { tensor }
@@ -51,14 +69,16 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Number `i` of a stream of numbers that are uniform in `0..1`.
+fn uniform(stream: u64, i: u64) -> f64 {
+    const STEP: f64 = 1.0 / (1u64 << 53) as f64;
+    (mix(stream.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 11) as f64 * STEP
+}
+
 /// Number `i` of a stream of standard normal numbers (Box-Muller, the cosine half).
 fn normal(stream: u64, i: u64) -> f64 {
-    const STEP: f64 = 1.0 / (1u64 << 53) as f64;
-    let uniform = |n: u64| {
-        (mix(stream.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 11) as f64 * STEP
-    };
-    let radius = (-2.0 * (1.0 - uniform(2 * i)).ln()).sqrt();
-    radius * (std::f64::consts::TAU * uniform(2 * i + 1)).cos()
+    let radius = (-2.0 * (1.0 - uniform(stream, 2 * i)).ln()).sqrt();
+    radius * (std::f64::consts::TAU * uniform(stream, 2 * i + 1)).cos()
 }
 
 #[cfg(test)]

@@ -34,6 +34,30 @@ pub fn kaiming_normal(
     Init { seed, device }.kaiming_normal(key, shape)
 }
 
+/// A trained tensor of numbers that are uniform from `-bound` to `bound` and follow from `seed` and
+/// `key` alone; see [`normal`].
+pub fn uniform<const D: usize>(
+    key: &str,
+    shape: [usize; D],
+    bound: f64,
+    seed: u64,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    Init { seed, device }.uniform(key, shape, bound)
+}
+
+/// `x` as an operand of `parameter`: recorded by autodiff if that is, outside it if that is.
+pub fn beside<const D: usize, const E: usize>(
+    x: Tensor<D>,
+    parameter: &Param<Tensor<E>>,
+) -> Tensor<D> {
+    let parameter = parameter.val();
+    match parameter.is_autodiff() {
+        true => norm::follow_autodiff(x, &parameter),
+        false => x.without_autodiff(),
+    }
+}
+
 /// A trained vector `[channels]` filled with one value.
 pub fn filled(value: f32, channels: usize, device: &Device) -> Param<Tensor<1>> {
     Param::from_data(TensorData::new(vec![value; channels], [channels]), device)

@@ -17,6 +17,16 @@ pub enum HeadError {
         /// What it should have.
         want: String,
     },
+    /// Images of a size that the head cannot take.
+    #[error("{what} has the wrong size: {problem}; {remedy}")]
+    ImageSize {
+        /// Which image.
+        what: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A support set was made by another kind of model.
     #[error("the support set was made by another model; encode it with the model that segments")]
     ForeignSupport,

@@ -6,6 +6,8 @@
 
 mod erased;
 mod error;
+pub mod hsnet;
+mod layers;
 pub mod loss;
 pub mod mlc;
 mod model;
@@ -15,6 +17,8 @@ mod tensors;
 
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
+pub use hsnet::{Hsnet, HsnetConfig, HsnetSupport, SupportMask};
+pub use layers::{Convolution, GroupNorm};
 pub use loss::cross_entropy;
 pub use mlc::{
     BackgroundConfig, BackgroundRectifier, ForegroundConfig, ForegroundPool, MiningConfig,

@@ -13,9 +13,10 @@ use burn::backend::tensor::FloatTensor;
 
 use crate::backend::MatchingBackend;
 use crate::conv::{self, Activation, ConvGeometry, Residual};
-use crate::cosine;
+use crate::conv4d::{self, PivotGeometry};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
+use crate::{correlation, cosine, group_norm};
 
 impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, C> {
     fn resize_bilinear(
@@ -102,6 +103,87 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
             residual,
             geometry,
             activation,
+        ))
+    }
+
+    fn unit_features(features: FloatTensor<Self>) -> FloatTensor<Self> {
+        if features.is_tracked() {
+            return correlation::unit_by_steps::<Self>(features);
+        }
+        FloatTensor::<Self>::new(B::unit_features(features.into_primitive()))
+    }
+
+    fn correlation(query: FloatTensor<Self>, support: FloatTensor<Self>) -> FloatTensor<Self> {
+        if query.is_tracked() || support.is_tracked() {
+            return correlation::correlation_by_product::<Self>(query, support);
+        }
+        let maps = B::correlation(query.into_primitive(), support.into_primitive());
+        FloatTensor::<Self>::new(maps)
+    }
+
+    fn center_pivot_conv4d(
+        x: FloatTensor<Self>,
+        query_kernel: FloatTensor<Self>,
+        support_kernel: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: PivotGeometry,
+    ) -> FloatTensor<Self> {
+        let inputs = [&x, &query_kernel, &support_kernel, &bias];
+        if inputs.iter().any(|input| input.is_tracked()) {
+            return conv4d::pivot_by_steps::<Self>(x, query_kernel, support_kernel, bias, geometry);
+        }
+        FloatTensor::<Self>::new(B::center_pivot_conv4d(
+            x.into_primitive(),
+            query_kernel.into_primitive(),
+            support_kernel.into_primitive(),
+            bias.into_primitive(),
+            geometry,
+        ))
+    }
+
+    fn correlation_conv4d(
+        query: FloatTensor<Self>,
+        support: FloatTensor<Self>,
+        query_kernel: FloatTensor<Self>,
+        support_kernel: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        let inputs = [&query, &support, &query_kernel, &support_kernel, &bias];
+        if inputs.iter().any(|input| input.is_tracked()) {
+            return conv4d::correlation_pivot_by_steps::<Self>(
+                query,
+                support,
+                query_kernel,
+                support_kernel,
+                bias,
+                stride,
+            );
+        }
+        FloatTensor::<Self>::new(B::correlation_conv4d(
+            query.into_primitive(),
+            support.into_primitive(),
+            query_kernel.into_primitive(),
+            support_kernel.into_primitive(),
+            bias.into_primitive(),
+            stride,
+        ))
+    }
+
+    fn group_norm_relu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: usize,
+    ) -> FloatTensor<Self> {
+        if x.is_tracked() || weight.is_tracked() || bias.is_tracked() {
+            return group_norm::norm_by_steps::<Self>(x, weight, bias, groups);
+        }
+        FloatTensor::<Self>::new(B::group_norm_relu(
+            x.into_primitive(),
+            weight.into_primitive(),
+            bias.into_primitive(),
+            groups,
         ))
     }
 

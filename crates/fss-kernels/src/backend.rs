@@ -4,9 +4,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
 
 use crate::conv::{self, Activation, ConvGeometry, Residual};
+use crate::conv4d::{self, PivotGeometry};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
-use crate::{cosine, pooling};
+use crate::{correlation, cosine, group_norm, pooling};
 
 /// A Burn back end that can run the matching kernels.
 ///
@@ -138,6 +139,64 @@ pub trait MatchingBackend: Backend {
         activation: Activation,
     ) -> FloatTensor<Self> {
         conv::conv_by_steps::<Self>(x, weight, bias, residual, geometry, activation)
+    }
+
+    /// See [`unit_features`](crate::unit_features): `[B, C, h, w] -> [B, C, h, w]`.
+    #[fusion(default)]
+    fn unit_features(features: FloatTensor<Self>) -> FloatTensor<Self> {
+        correlation::unit_by_steps::<Self>(features)
+    }
+
+    /// See [`correlation`](crate::correlation()):
+    /// `[B, L, C, h, w], [B, L, C, hs, ws] -> [B, hs · ws, L, h, w]`.
+    #[fusion(default)]
+    fn correlation(query: FloatTensor<Self>, support: FloatTensor<Self>) -> FloatTensor<Self> {
+        correlation::correlation_by_product::<Self>(query, support)
+    }
+
+    /// See [`center_pivot_conv4d`](crate::center_pivot_conv4d):
+    /// `[B, S, C, h, w], [O, C, k, k], [O, C, k, k], [O] -> [B, S', O, h, w]`.
+    #[fusion(default)]
+    fn center_pivot_conv4d(
+        x: FloatTensor<Self>,
+        query_kernel: FloatTensor<Self>,
+        support_kernel: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        geometry: PivotGeometry,
+    ) -> FloatTensor<Self> {
+        conv4d::pivot_by_steps::<Self>(x, query_kernel, support_kernel, bias, geometry)
+    }
+
+    /// See [`correlation_conv4d`](crate::correlation_conv4d):
+    /// `[B, L, C, h, w], [B, L, C, hs, ws], [O, L, k, k], [O, L, k, k], [O] -> [B, S', O, h, w]`.
+    #[fusion(default)]
+    fn correlation_conv4d(
+        query: FloatTensor<Self>,
+        support: FloatTensor<Self>,
+        query_kernel: FloatTensor<Self>,
+        support_kernel: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        stride: usize,
+    ) -> FloatTensor<Self> {
+        conv4d::correlation_pivot_by_steps::<Self>(
+            query,
+            support,
+            query_kernel,
+            support_kernel,
+            bias,
+            stride,
+        )
+    }
+
+    /// See [`group_norm_relu`](crate::group_norm_relu): `[B, S, C, h, w], [C], [C] -> [B, S, C, h, w]`.
+    #[fusion(default)]
+    fn group_norm_relu(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        groups: usize,
+    ) -> FloatTensor<Self> {
+        group_norm::norm_by_steps::<Self>(x, weight, bias, groups)
     }
 }
 

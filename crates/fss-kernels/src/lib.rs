@@ -2,7 +2,8 @@
 //!
 //! Everything that compares a support set with a query and is not a plain network layer lives here:
 //! resizing with exact corner rules, masked average pooling, cosine-similarity maps, the
-//! self-support step of SSP and the fused convolution that folded backbones run on.
+//! self-support step of SSP, correlations of all pairs of positions and the 4D convolutions over them, and
+//! the fused convolution that folded backbones run on.
 //!
 //! Each kernel exists at two levels. The functions of this module take [`Tensor`](burn::Tensor)s and
 //! pick the back end at run time. The functions of [`primitive`] are generic over
@@ -18,11 +19,14 @@
 mod autodiff;
 mod backend;
 mod conv;
+mod conv4d;
+mod correlation;
 mod cosine;
 #[cfg(feature = "flex")]
 pub(crate) mod cpu;
 #[cfg(feature = "flex")]
 mod flex;
+mod group_norm;
 mod ops;
 mod pooling;
 pub mod primitive;
@@ -31,7 +35,12 @@ mod self_support;
 
 pub use backend::MatchingBackend;
 pub use conv::{Activation, ConvGeometry, Residual, conv2d_fused};
+pub use conv4d::{
+    PivotGeometry, PivotWeights, center_pivot_collapse, center_pivot_conv4d, correlation_conv4d,
+};
+pub use correlation::{correlation, unit_features};
 pub use cosine::{cosine_map_dense, cosine_maps};
+pub use group_norm::group_norm_relu;
 pub use pooling::{masked_average_pool, masked_average_pool_at_mask_size};
 pub use resize::{Corners, nearest_indices, resize_bilinear, resize_nearest};
 pub use self_support::{SelfSupport, SelfSupportConfig, self_support};

@@ -7,6 +7,7 @@ use burn::backend::tensor::FloatTensor;
 
 use crate::backend::MatchingBackend;
 use crate::conv::{Activation, ConvGeometry, Residual};
+use crate::conv4d::PivotGeometry;
 use crate::resize::Corners;
 use crate::self_support::SelfSupportConfig;
 
@@ -77,4 +78,50 @@ pub fn conv2d_fused<B: MatchingBackend>(
 ) -> FloatTensor<B> {
     let residual = residual.map_or(Residual::None, Residual::Add);
     B::conv2d_fused(x, weight, bias, residual, geometry, activation)
+}
+
+/// See [`unit_features`](crate::unit_features).
+pub fn unit_features<B: MatchingBackend>(features: FloatTensor<B>) -> FloatTensor<B> {
+    B::unit_features(features)
+}
+
+/// See [`correlation`](crate::correlation()).
+pub fn correlation<B: MatchingBackend>(
+    query: FloatTensor<B>,
+    support: FloatTensor<B>,
+) -> FloatTensor<B> {
+    B::correlation(query, support)
+}
+
+/// See [`center_pivot_conv4d`](crate::center_pivot_conv4d).
+pub fn center_pivot_conv4d<B: MatchingBackend>(
+    x: FloatTensor<B>,
+    query_kernel: FloatTensor<B>,
+    support_kernel: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    geometry: PivotGeometry,
+) -> FloatTensor<B> {
+    B::center_pivot_conv4d(x, query_kernel, support_kernel, bias, geometry)
+}
+
+/// See [`correlation_conv4d`](crate::correlation_conv4d).
+pub fn correlation_conv4d<B: MatchingBackend>(
+    query: FloatTensor<B>,
+    support: FloatTensor<B>,
+    query_kernel: FloatTensor<B>,
+    support_kernel: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    stride: usize,
+) -> FloatTensor<B> {
+    B::correlation_conv4d(query, support, query_kernel, support_kernel, bias, stride)
+}
+
+/// See [`group_norm_relu`](crate::group_norm_relu).
+pub fn group_norm_relu<B: MatchingBackend>(
+    x: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+    groups: usize,
+) -> FloatTensor<B> {
+    B::group_norm_relu(x, weight, bias, groups)
 }

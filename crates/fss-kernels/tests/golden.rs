@@ -4,10 +4,13 @@ use burn::tensor::module::{adaptive_avg_pool2d, max_pool2d};
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
 use fss_kernels::{
-    Activation, ConvGeometry, Corners, SelfSupportConfig, conv2d_fused, cosine_map_dense,
-    cosine_maps, masked_average_pool, masked_average_pool_at_mask_size, nearest_indices,
-    resize_bilinear, resize_nearest, self_support,
+    Activation, ConvGeometry, Corners, PivotGeometry, PivotWeights, SelfSupportConfig,
+    center_pivot_collapse, center_pivot_conv4d, conv2d_fused, correlation, correlation_conv4d,
+    cosine_map_dense, cosine_maps, group_norm_relu, masked_average_pool,
+    masked_average_pool_at_mask_size, nearest_indices, resize_bilinear, resize_nearest,
+    self_support, unit_features,
 };
+use fss_support::fill;
 use fss_support::golden::{Case, assert_close, cases, report};
 
 /// Kernels that track gradients have other bodies than those that do not; both must match.
@@ -318,4 +321,172 @@ fn golden_ssp_step() {
         }
     }
     report("ssp/ssp_step_", cases.len());
+}
+
+/// Weights by the fill rule.
+fn filled<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {
+    let tensor = Tensor::from_data(TensorData::new(fill(name, &shape), shape), device);
+    if device.is_autodiff() { tensor.require_grad() } else { tensor }
+}
+
+/// `[B, C, ha, wa, hb, wb]` to support-first `[B, S, C, ha, wa]`, and the support's sides.
+fn support_first(x: Tensor<6>) -> (Tensor<5>, [usize; 2]) {
+    let [b, c, ha, wa, hb, wb] = x.dims();
+    (x.permute([0, 4, 5, 1, 2, 3]).reshape([b, hb * wb, c, ha, wa]), [hb, wb])
+}
+
+/// The way back.
+fn support_last(x: Tensor<5>, [hb, wb]: [usize; 2]) -> Tensor<6> {
+    let [b, _, c, ha, wa] = x.dims();
+    x.reshape([b, hb, wb, c, ha, wa]).permute([0, 3, 4, 5, 1, 2])
+}
+
+fn four(value: &serde_json::Value) -> [usize; 4] {
+    let numbers: Vec<usize> = value
+        .as_array()
+        .expect("four numbers")
+        .iter()
+        .map(|n| n.as_u64().unwrap() as usize)
+        .collect();
+    numbers.try_into().expect("four numbers")
+}
+
+#[test]
+fn golden_hsnet_conv4d() {
+    let cases = cases("hsnet", "conv4d");
+    for case in &cases {
+        for name in prefixes(case, ".x") {
+            let settings = &case.settings[&name];
+            let [kernel, stride, padding] =
+                ["kernel", "stride", "padding"].map(|key| four(&settings[key]));
+            for device in devices() {
+                let (x, support) = support_first(load::<6>(case, &format!("{name}.x"), &device));
+                let (c, o) = (x.dims()[2], case.shape(&format!("{name}.y"))[1]);
+                let weight = |n: usize, sides: [usize; 2]| {
+                    filled(&format!("{name}.conv{n}.weight"), [o, c, sides[0], sides[1]], &device)
+                };
+                let bias = |n: usize| filled(&format!("{name}.conv{n}.bias"), [o], &device);
+                let query = weight(1, [kernel[0], kernel[1]]);
+                let over_support = weight(2, [kernel[2], kernel[3]]);
+                if padding[2] == 0 {
+                    let y = center_pivot_collapse(x, [query, over_support], [bias(1), bias(2)]);
+                    check(case, &format!("{name}.y"), y, 1e-5);
+                    continue;
+                }
+                let weights =
+                    PivotWeights { query, support: over_support, bias: bias(1) + bias(2) };
+                let geometry = PivotGeometry { support, stride: stride[3] };
+                let y = center_pivot_conv4d(x, weights, geometry);
+                check(case, &format!("{name}.y"), support_last(y, geometry.output()), 1e-5);
+            }
+        }
+    }
+    report("hsnet/conv4d", cases.len());
+}
+
+/// The taps of one level, made unit and put together as `[B, L, C, h, w]`.
+fn level(case: &Case, side: char, taps: std::ops::Range<usize>, device: &Device) -> Tensor<5> {
+    let unit = |n| unit_features(load::<4>(case, &format!("{side}{n}"), device));
+    Tensor::stack(taps.map(unit).collect(), 1)
+}
+
+#[test]
+fn golden_hsnet_correlation() {
+    let cases = cases("hsnet", "correlation");
+    for case in &cases {
+        let ends: Vec<usize> = case.settings["stack_ids"]
+            .as_array()
+            .expect("stack_ids")
+            .iter()
+            .map(|n| n.as_u64().unwrap() as usize)
+            .collect();
+        let starts = [0, ends[0], ends[1]];
+        for (number, (start, end)) in [2, 3, 4].into_iter().zip(starts.into_iter().zip(ends)) {
+            for device in devices() {
+                let query = level(case, 'q', start..end, &device);
+                let support = level(case, 's', start..end, &device);
+                let [.., hs, ws] = support.dims();
+                let maps = correlation(query.clone(), support.clone());
+                let name = format!("corr_l{number}");
+                check(case, &name, support_last(maps.clone(), [hs, ws]), 1e-6);
+                // The fused form is the same as correlation and convolution.
+                let levels = end - start;
+                for (kernel, stride) in [(3, 1), (3, 2), (5, 4)] {
+                    let weights = PivotWeights {
+                        query: filled("q", [8, levels, kernel, kernel], &device),
+                        support: filled("s", [8, levels, kernel, kernel], &device),
+                        bias: filled("bias", [8], &device),
+                    };
+                    let geometry = PivotGeometry { support: [hs, ws], stride };
+                    let apart = center_pivot_conv4d(maps.clone(), weights.clone(), geometry);
+                    let fused = correlation_conv4d(query.clone(), support.clone(), weights, stride);
+                    assert_close(&name, &values(fused), &values(apart), 1e-5);
+                }
+            }
+        }
+    }
+    report("hsnet/correlation", cases.len());
+}
+
+#[test]
+fn golden_hsnet_squeeze() {
+    let cases = cases("hsnet", "squeeze_");
+    for case in &cases {
+        let prefix = case.str_setting("prefix");
+        let strides = match case.str_setting("layer") {
+            "encoder_layer4" => [2, 2, 2],
+            "encoder_layer3" => [4, 2, 2],
+            "encoder_layer2" => [4, 4, 2],
+            "encoder_layer4to3" | "encoder_layer3to2" => [1, 1, 1],
+            other => panic!("{}: unknown layer {other}", case.name),
+        };
+        for device in devices() {
+            let (mut x, mut support) = support_first(load::<6>(case, "x", &device));
+            for (n, stride) in strides.into_iter().enumerate() {
+                let c = x.dims()[2];
+                let o = case.shape(&format!("after_{}", 3 * n))[1];
+                let k = if stride == 4 { 5 } else { 3 };
+                let key = |part: &str| format!("{prefix}{}.{part}", 3 * n);
+                let bias = |part: &str| filled::<1>(&key(part), [o], &device);
+                let weights = PivotWeights {
+                    query: filled(&key("conv1.weight"), [o, c, k, k], &device),
+                    support: filled(&key("conv2.weight"), [o, c, k, k], &device),
+                    bias: bias("conv1.bias") + bias("conv2.bias"),
+                };
+                let geometry = PivotGeometry { support, stride };
+                x = center_pivot_conv4d(x, weights, geometry);
+                support = geometry.output();
+                let after = format!("after_{}", 3 * n);
+                check(case, &after, support_last(x.clone(), support), 1e-4);
+                let norm = |part: &str| {
+                    filled::<1>(&format!("{prefix}{}.{part}", 3 * n + 1), [o], &device)
+                };
+                x = group_norm_relu(x, 4, norm("weight"), norm("bias"));
+                let after = format!("after_{}", 3 * n + 2);
+                check(case, &after, support_last(x.clone(), support), 1e-4);
+            }
+        }
+    }
+    report("hsnet/squeeze", cases.len());
+}
+
+#[test]
+fn golden_hsnet_mask_feature() {
+    let cases = cases("hsnet", "mask_feature");
+    for case in &cases {
+        for device in devices() {
+            let hard = load_mask(case, "mask", 1, &device);
+            let [b, _, h, w] = hard.dims();
+            let soft = load::<3>(case, "soft_mask", &device).reshape([b, 1, h, w]);
+            for n in (0..).take_while(|n| case.has(&format!("f{n}"))) {
+                for (mask, name) in [(&hard, "masked"), (&soft, "soft_masked")] {
+                    let features = load::<4>(case, &format!("f{n}"), &device);
+                    let [_, _, h, w] = features.dims();
+                    let resized = resize_bilinear(mask.clone(), [h, w], Corners::Aligned);
+                    check(case, &format!("{name}{n}"), features * resized, 1e-6);
+                }
+            }
+        }
+    }
+    report("hsnet/mask_feature", cases.len());
 }

@@ -123,7 +123,7 @@ impl Kernel for Panel<'_> {
 /// # Safety
 /// Inside [`Lanes::enter`]; `to` has room for that.
 #[inline(always)]
-unsafe fn gather<S: Lanes>(
+pub(super) unsafe fn gather<S: Lanes>(
     shape: &ConvShape,
     image: &[f32],
     start: usize,

@@ -18,6 +18,7 @@ mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
 mod output;
+mod pivot;
 mod scratch;
 mod shape;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod winograd_tile;
 use crate::Activation;
 use lanes::{InstructionSet, Lanes, Portable};
 use output::Output;
+pub(crate) use pivot::{PivotInputs, PivotSources, pivot_images};
 pub(crate) use shape::ConvShape;
 
 /// What happens to the sums of a convolution before they are stored.
@@ -80,6 +82,11 @@ fn conv2d_with(
         InstructionSet::Portable => unsafe { job.run::<Portable>() },
     };
     (values, dims)
+}
+
+/// Whether [`conv2d_nchw`] saves multiplications on this shape.
+pub(crate) fn is_fast(shape: &ConvShape) -> bool {
+    winograd::unit(shape).is_some()
 }
 
 /// A convolution whose slices have been checked.

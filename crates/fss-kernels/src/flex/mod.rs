@@ -5,11 +5,14 @@
 
 mod adaptive;
 mod adaptive_backward;
+mod conv4d;
 mod cosine;
 mod exp;
+mod group_norm;
 mod product;
 mod resize;
 mod selection;
+mod unit;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, flex::FlexTensor};
@@ -17,6 +20,7 @@ use burn::tensor::{DType, TensorData};
 
 use crate::backend::MatchingBackend;
 use crate::conv::{Activation, ConvGeometry, Residual, conv_by_steps};
+use crate::conv4d::PivotGeometry;
 use crate::cpu::{ConvShape, Epilogue, conv2d_nchw};
 use crate::ops::dims;
 use crate::resize::Corners;
@@ -182,6 +186,134 @@ impl MatchingBackend for Flex {
         let (output, shape) = conv2d_nchw(values(&input), values(&kernel), &shape, epilogue);
         tensor(output, shape)
     }
+
+    fn unit_features(features: FlexTensor) -> FlexTensor {
+        let [b, c, h, w] = dims(&features);
+        match float32(&features) {
+            Some(features) if b * c * h * w > 0 => {
+                let shape = cosine::MapShape { batch: b, channels: c, positions: h * w };
+                tensor(unit::unit(values(&features), shape), [b, c, h, w])
+            }
+            _ => crate::correlation::unit_by_steps::<Self>(features),
+        }
+    }
+
+    fn correlation(query: FlexTensor, support: FlexTensor) -> FlexTensor {
+        let [b, l, c, h, w] = dims(&query);
+        let [.., hs, ws] = dims::<5>(&support);
+        let (Some(q), Some(k)) = (float32(&query), float32(&support)) else {
+            return crate::correlation::correlation_by_product::<Self>(query, support);
+        };
+        let (n, s) = (h * w, hs * ws);
+        let samples = values(&q).chunks_exact(l * c * n).zip(values(&k).chunks_exact(l * c * s));
+        let maps = samples.flat_map(|(q, k)| conv4d::correlate(q, k, [l, c, n], s)).collect();
+        tensor(maps, [b, s, l, h, w])
+    }
+
+    fn center_pivot_conv4d(
+        x: FlexTensor,
+        query_kernel: FlexTensor,
+        support_kernel: FlexTensor,
+        bias: FlexTensor,
+        geometry: PivotGeometry,
+    ) -> FlexTensor {
+        let [b, s, c, h, w] = dims(&x);
+        let operands =
+            (float32(&x), float32(&query_kernel), float32(&support_kernel), float32(&bias));
+        let (Some(input), Some(query), Some(support), Some(offsets)) = operands else {
+            return crate::conv4d::pivot_by_steps::<Self>(
+                x,
+                query_kernel,
+                support_kernel,
+                bias,
+                geometry,
+            );
+        };
+        let kernels = kernels(&query, &support, &offsets);
+        let samples = values(&input).chunks_exact(s * c * h * w);
+        let parts: Vec<Vec<f32>> =
+            samples.map(|x| conv4d::pivot(x, [c, h, w], kernels, geometry)).collect();
+        let [rows, columns] = geometry.output();
+        tensor(join(parts), [b, rows * columns, kernels.bias.len(), h, w])
+    }
+
+    fn correlation_conv4d(
+        query: FlexTensor,
+        support: FlexTensor,
+        query_kernel: FlexTensor,
+        support_kernel: FlexTensor,
+        bias: FlexTensor,
+        stride: usize,
+    ) -> FlexTensor {
+        let [b, l, c, h, w] = dims(&query);
+        let [.., hs, ws] = dims::<5>(&support);
+        let operands = (
+            float32(&query),
+            float32(&support),
+            float32(&query_kernel),
+            float32(&support_kernel),
+            float32(&bias),
+        );
+        let (Some(q), Some(k), Some(over_query), Some(over_support), Some(offsets)) = operands
+        else {
+            return crate::conv4d::correlation_pivot_by_steps::<Self>(
+                query,
+                support,
+                query_kernel,
+                support_kernel,
+                bias,
+                stride,
+            );
+        };
+        let geometry = PivotGeometry { support: [hs, ws], stride };
+        let kernels = kernels(&over_query, &over_support, &offsets);
+        let (n, s) = (h * w, hs * ws);
+        let samples = values(&q).chunks_exact(l * c * n).zip(values(&k).chunks_exact(l * c * s));
+        let parts: Vec<Vec<f32>> = samples
+            .map(|(q, k)| {
+                conv4d::correlate_and_pivot(q, k, [l, c], [h, w], kernels, geometry)
+            })
+            .collect();
+        let [rows, columns] = geometry.output();
+        tensor(join(parts), [b, rows * columns, kernels.bias.len(), h, w])
+    }
+
+    fn group_norm_relu(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        groups: usize,
+    ) -> FlexTensor {
+        let [b, s, c, h, w] = dims(&x);
+        match (float32(&x), float32(&weight), float32(&bias)) {
+            (Some(x), Some(weight), Some(bias)) if b * s * c * h * w > 0 => {
+                let affine = [values(&weight), values(&bias)];
+                let normed = group_norm::norm_relu(values(&x), [s, c, h * w], affine, groups);
+                tensor(normed, [b, s, c, h, w])
+            }
+            _ => crate::group_norm::norm_by_steps::<Self>(x, weight, bias, groups),
+        }
+    }
+}
+
+/// The kernels of a center-pivot convolution.
+fn kernels<'a>(
+    query: &'a FlexTensor,
+    support: &'a FlexTensor,
+    bias: &'a FlexTensor,
+) -> conv4d::Kernels<'a> {
+    conv4d::Kernels {
+        query: values(query),
+        query_side: dims::<4>(query)[3],
+        support: values(support),
+        support_side: dims::<4>(support)[3],
+        bias: values(bias),
+    }
+}
+
+/// The results of all samples, without a copy if there is only one.
+fn join(mut samples: Vec<Vec<f32>>) -> Vec<f32> {
+    if samples.len() == 1 { samples.remove(0) } else { samples.concat() }
 }
 
 /// The residual with contiguous values, if it is float32 or absent.
