@@ -195,13 +195,24 @@ impl ResidualBlock {
 
     /// `[B, C_in, H, W]` to `[B, C_out, h, w]`.
     pub(crate) fn forward(&self, x: Tensor<4>, route: Route) -> Tensor<4> {
+        self.forward_with(x, self.activation, route)
+    }
+
+    /// [`Self::forward`] with another activation at its end: [`Activation::None`] gives the sum of
+    /// branch and shortcut.
+    pub(crate) fn forward_with(
+        &self,
+        x: Tensor<4>,
+        activation: Activation,
+        route: Route,
+    ) -> Tensor<4> {
         let shortcut = match &self.projection {
             Some(unit) => unit.forward(x.clone(), None, Activation::None, route),
             None => x.clone(),
         };
         let x =
             self.branch.iter().fold(x, |x, unit| unit.forward(x, None, Activation::Relu, route));
-        self.last.forward(x, Some(shortcut), self.activation, route)
+        self.last.forward(x, Some(shortcut), activation, route)
     }
 
     pub(crate) fn fold(self) -> Self {

@@ -187,6 +187,21 @@ pub enum BackboneError {
         /// The name given.
         name: String,
     },
+    /// An image of which nothing would be left behind the network's last halving.
+    #[error(
+        "an image of {}x{} pixels (height x width) is too small for {backbone}: both sides must be \
+         {smallest} or more; resize it",
+        image[0],
+        image[1]
+    )]
+    ImageTooSmall {
+        /// The network.
+        backbone: String,
+        /// Height and width given.
+        image: [usize; 2],
+        /// The smallest side that works.
+        smallest: usize,
+    },
     /// Not the name of a key style.
     #[error("unknown key style '{name}'; choose one of auto, ssp, mlc, imagenet")]
     UnknownKeyStyle {

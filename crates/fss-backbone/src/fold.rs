@@ -7,12 +7,12 @@ use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
 use crate::block::{ConvNorm, ConvUnit, ResidualBlock};
 use crate::resnet::DeepStemResNet;
 
-/// A convolution with bias that has swallowed its norm. It has no gradient.
+/// A convolution with bias that has swallowed its norm, or never had one. It has no gradient.
 #[derive(Module, Debug)]
 pub struct FoldedConv {
-    /// Kernel `[C_out, C_in, k, k]`, multiplied by the norm's scale.
+    /// Kernel `[C_out, C_in, k, k]`, multiplied by the scale of a merged norm.
     pub weight: Param<Tensor<4>>,
-    /// Bias `[C_out]`, the norm's shift.
+    /// Bias `[C_out]`: the shift of a merged norm.
     pub bias: Param<Tensor<1>>,
     /// Stride, padding and dilation.
     #[module(skip)]

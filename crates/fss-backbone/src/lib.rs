@@ -1,10 +1,14 @@
 //! Backbones for few-shot semantic segmentation on Burn, weights in and out.
 //!
-//! The one family here is the deep-stem ResNet that SSP and MLC are built on: three 3x3 stem
+//! There are two families. The deep-stem ResNet is what SSP and MLC are built on: three 3x3 stem
 //! convolutions, no `layer4`, dilation instead of stride in `layer3`, and no ReLU at the very end,
 //! so features are signed. [`DeepStemResNetConfig`] makes one, [`load_weights`] fills it from an
 //! official `.pth` file, [`DeepStemResNet::freeze`] sets what training leaves alone, and
 //! [`DeepStemResNet::fold`] merges every norm into its convolution for inference.
+//!
+//! [`TapBackbone`] is torchvision's VGG-16, ResNet-50 or ResNet-101 as HSNet and IMR use it: frozen,
+//! and tapped at many depths. [`TapBackboneConfig`] makes one, [`ModuleFile`] or [`load_module`]
+//! fills it from an ImageNet file or a checkpoint.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -40,10 +44,10 @@ pub use fold::FoldedConv;
 pub use freeze::{NormTraining, Stage};
 pub use norm::FrozenBatchNorm2d;
 pub use resnet::{DeepStemResNet, Stages};
-pub use taps::{TapBackboneConfig, TapNetwork};
+pub use taps::{TapBackbone, TapBackboneConfig, TapNetwork};
 pub use weights::{
     FileFormat, KeyStyle, LoadOptions, LoadReport, ModuleFile, NamedTensor, OfficialKeys,
     Strictness, TensorSummary, WeightsSummary, inspect_weights, load_module, load_module_tensors,
-    load_weights, load_weights_with, module_tensors, read_tensors, save_burnpack, save_safetensors,
-    save_safetensors_with,
+    load_weights, load_weights_with, module_shapes, module_tensors, read_tensors, save_burnpack,
+    save_safetensors, save_safetensors_with, write_state_dict,
 };

@@ -2,5 +2,12 @@
 //! pyramid of features (HSNet, IMR).
 
 mod config;
+mod identify;
+mod network;
+mod official;
+mod resnet;
+mod vgg;
 
 pub use config::{TapBackboneConfig, TapNetwork};
+pub(crate) use identify::describe_model;
+pub use network::TapBackbone;

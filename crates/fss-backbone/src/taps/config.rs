@@ -36,6 +36,12 @@ impl TapNetwork {
         }
     }
 
+    /// Residual blocks of layer1 to layer4; `None` for VGG.
+    pub(crate) fn blocks(self) -> Option<[usize; 4]> {
+        let [layer2, layer3, layer4] = self.taps();
+        (self != Self::Vgg16).then_some([3, layer2, layer3, layer4])
+    }
+
     /// How many taps each pyramid level has: shallow, middle, deep. Taps are numbered in this order.
     pub fn taps(self) -> [usize; 3] {
         match self {
@@ -100,9 +106,36 @@ impl TapBackboneConfig {
         crate::config::check_width(self.width)
     }
 
+    /// The smallest image side that leaves something at the deepest tap: 32 for VGG, whose poolings
+    /// drop an odd last row, and 1 for ResNets.
+    pub fn smallest_side(&self) -> usize {
+        match self.network {
+            TapNetwork::Vgg16 => 32,
+            TapNetwork::Resnet50 | TapNetwork::Resnet101 => 1,
+        }
+    }
+
+    /// Checks an image's size `[H, W]`.
+    ///
+    /// # Errors
+    /// [`BackboneError::ImageTooSmall`] if a side is below [`Self::smallest_side`].
+    pub fn check_image(&self, image: [usize; 2]) -> Result<(), BackboneError> {
+        let smallest = self.smallest_side();
+        match image.iter().all(|&side| side >= smallest) {
+            true => Ok(()),
+            false => {
+                Err(BackboneError::ImageTooSmall { backbone: self.to_string(), image, smallest })
+            }
+        }
+    }
+
+    pub(crate) fn base_width(&self) -> usize {
+        self.width.max(1)
+    }
+
     /// Channels of the taps of each pyramid level: shallow, middle, deep.
     pub fn channels(&self) -> [usize; 3] {
-        let width = self.width.max(1);
+        let width = self.base_width();
         match self.network {
             TapNetwork::Vgg16 => [8 * width; 3],
             TapNetwork::Resnet50 | TapNetwork::Resnet101 => [8 * width, 16 * width, 32 * width],

@@ -35,12 +35,8 @@ pub(crate) fn stored_layer3(metadata: &BTreeMap<String, String>) -> Option<Layer
 pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
 
 pub(crate) fn identify(shapes: &Shapes<'_>) -> Identity {
-    let blocks = [1, 2, 3].map(|layer| count_blocks(shapes, layer));
-    let has = |key: &str| shapes.contains_key(key);
-    let kind = match has("layer1.0.conv3.weight") {
-        true => BlockKind::Bottleneck,
-        false => BlockKind::Basic,
-    };
+    let ([a, b, c, _], kind) = blocks_and_kind(shapes);
+    let blocks = [a, b, c];
     let depth = Depth::ALL.into_iter().find(|d| d.blocks() == blocks && d.block_kind() == kind);
     // `conv1.weight` becomes `layer0.0.weight` when ImageNet keys are renamed.
     for stem in ["conv1.weight", "layer0.0.weight"] {
@@ -56,6 +52,15 @@ pub(crate) fn identify(shapes: &Shapes<'_>) -> Identity {
     }
 }
 
+/// Numbers of blocks of layer1 to layer4, and which blocks they are.
+pub(crate) fn blocks_and_kind(shapes: &Shapes<'_>) -> ([usize; 4], BlockKind) {
+    let kind = match shapes.contains_key("layer1.0.conv3.weight") {
+        true => BlockKind::Bottleneck,
+        false => BlockKind::Basic,
+    };
+    ([1, 2, 3, 4].map(|layer| count_blocks(shapes, layer)), kind)
+}
+
 fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {
     let prefix = format!("layer{layer}.");
     let numbers = shapes
@@ -64,13 +69,16 @@ fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {
     numbers.max().map_or(0, |last| last.saturating_add(1))
 }
 
-fn well_known(shapes: &Shapes<'_>) -> Option<&'static str> {
+/// Networks of other families by the names that everyone knows.
+pub(crate) fn well_known(shapes: &Shapes<'_>) -> Option<&'static str> {
     let any = |prefix: &str| shapes.keys().any(|key| key.starts_with(prefix));
     if any("features.denseblock1.") {
         Some("a DenseNet")
-    } else if any("features.0.") {
+    } else if shapes.contains_key("features.0.weight") {
         Some("a VGG network")
-    } else if any("visual.") || any("transformer.") || any("blocks.") {
+    } else if any("visual.") {
+        Some("a CLIP model")
+    } else if any("transformer.") || any("blocks.") {
         Some("a transformer")
     } else {
         None

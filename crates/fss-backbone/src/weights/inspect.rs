@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::identify::{Identity, identify, stored_layer3};
-use super::keys::{KeyStyle, sort_keys};
+use super::keys::{KeyStyle, common_prefix, sort_keys};
 use super::read::{FileFormat, read_file};
 use crate::config::{DeepStemResNetConfig, Depth, Layer3};
 use crate::error::BackboneError;
+use crate::taps::describe_model;
 
 /// Contents of a weight file. Displays as a table of its tensors under a summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,6 +71,11 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         .collect();
     let count = |shape: &[usize]| shape.iter().fold(1u64, |n, &d| n.saturating_mul(d as u64));
     let values = tensors.iter().fold(0u64, |n, t| n.saturating_add(count(&t.shape)));
+    let (prefix, _) = common_prefix(tensors.iter().map(|t| t.key.as_str()));
+    let bare = tensors
+        .iter()
+        .filter_map(|t| Some((t.key.strip_prefix(prefix.as_str())?, t.shape.as_slice())));
+    let tapped = describe_model(&bare.collect());
     let sorted = sort_keys(file, KeyStyle::Auto)?;
     let shapes = sorted.tensors.iter().map(|(k, t)| (k.as_str(), t.shape.as_slice())).collect();
     let identity = identify(&shapes);
@@ -79,6 +85,9 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
     };
     let known = width.is_some();
     let layer3 = stored_layer3(&sorted.metadata);
+    // The rules of deep-stem files, which leave layer4 out, are not those of a tapped network.
+    let ignored = if tapped.is_some() { Vec::new() } else { sorted.ignored };
+    let contents = tapped.or_else(|| identity.describe());
     Ok(WeightsSummary {
         path: sorted.path,
         format,
@@ -88,9 +97,9 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         width,
         layer3,
         metadata: sorted.metadata,
-        contents: identity.describe().unwrap_or_else(|| "an unknown network".to_owned()),
+        contents: contents.unwrap_or_else(|| "an unknown network".to_owned()),
         values,
-        ignored: sorted.ignored,
+        ignored,
         tensors,
     })
 }

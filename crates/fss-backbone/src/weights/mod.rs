@@ -10,7 +10,7 @@
 
 pub(crate) mod assign;
 mod dtype;
-mod identify;
+pub(crate) mod identify;
 mod inspect;
 mod keys;
 mod module;
@@ -26,9 +26,13 @@ use crate::resnet::DeepStemResNet;
 pub use assign::NamedTensor;
 pub use inspect::{TensorSummary, WeightsSummary, inspect_weights};
 pub use keys::KeyStyle;
-pub use module::{ModuleFile, OfficialKeys, load_module, load_module_tensors, module_tensors};
+pub use module::{
+    ModuleFile, OfficialKeys, load_module, load_module_tensors, module_shapes, module_tensors,
+};
 pub use read::FileFormat;
-pub use write::{save_burnpack, save_safetensors, save_safetensors_with, write_safetensors};
+pub use write::{
+    save_burnpack, save_safetensors, save_safetensors_with, write_safetensors, write_state_dict,
+};
 
 use assign::Names;
 

@@ -27,17 +27,40 @@ pub trait OfficialKeys: Module {
 
     /// What the module is, for messages.
     fn describe(&self) -> String;
+
+    /// What tensors of these keys and shapes look like, if they are of another network than this:
+    /// then the error says so instead of listing keys. `None` if they may be of this one.
+    fn looks_like_another(&self, _shapes: &BTreeMap<&str, &[usize]>) -> Option<String> {
+        None
+    }
+
+    /// Whether parameters were merged, so that they no longer are those of the official files.
+    fn is_folded(&self) -> bool {
+        false
+    }
 }
 
 /// All parameters and buffers of a module under their official keys, in the module's order.
 ///
 /// # Errors
-/// [`BackboneError::Device`] if one cannot be read back.
+/// [`BackboneError::Device`] if one cannot be read back, [`BackboneError::Folded`] if the module is
+/// folded.
 pub fn module_tensors<M: OfficialKeys>(module: &M) -> Result<Vec<NamedTensor>, BackboneError> {
+    if module.is_folded() {
+        return Err(BackboneError::Folded { action: "take the weights out of" });
+    }
     let mut collector =
         Collector { path: Place::default(), key: M::official_key, found: Ok(Vec::new()) };
     module.visit(&mut collector);
     collector.found
+}
+
+/// Official keys and shapes of all parameters and buffers, in the module's order. Values that were
+/// not made yet stay unmade.
+pub fn module_shapes<M: OfficialKeys>(module: &M) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Shapes { path: Place::default(), key: M::official_key, found: Vec::new() };
+    module.visit(&mut shapes);
+    shapes.found
 }
 
 /// Puts back what [`module_tensors`] gave, strictly; `origin` names the place in errors.
@@ -118,8 +141,8 @@ impl ModuleFile {
     /// bf16 become f32. What is frozen stays frozen, and parameters keep their identity.
     ///
     /// # Errors
-    /// If keys are missing or unused (unless lenient), a shape or an element type does not fit, or a
-    /// tensor holds NaN.
+    /// If the tensors are of another network, keys are missing or unused (unless lenient), a shape
+    /// or an element type does not fit, a tensor holds NaN, or the module is folded.
     pub fn load<M: OfficialKeys>(
         &mut self,
         module: M,
@@ -200,11 +223,17 @@ fn assign<M: OfficialKeys>(
     path: &Path,
     strictness: Strictness,
 ) -> Result<(M, Outcome), BackboneError> {
-    let mut shapes = Shapes { path: Place::default(), key: M::official_key, found: Vec::new() };
-    module.visit(&mut shapes);
+    if module.is_folded() {
+        return Err(BackboneError::Folded { action: "load weights into" });
+    }
+    let found = tensors.iter().map(|(key, tensor)| (key.as_str(), tensor.shape.as_slice()));
+    if let Some(found) = module.looks_like_another(&found.collect()) {
+        let (path, asked) = (path.to_owned(), module.describe());
+        return Err(BackboneError::OtherBackbone { path, found, asked });
+    }
     let mut outcome = Outcome::default();
     let mut fitting = Vec::new();
-    for (key, expected) in shapes.found {
+    for (key, expected) in module_shapes(&module) {
         let Some(tensor) = tensors.remove(&key) else {
             outcome.missing.push(key);
             continue;

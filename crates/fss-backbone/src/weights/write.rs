@@ -83,6 +83,21 @@ pub fn write_safetensors(
     write_with_counters(path, tensors, &[], metadata)
 }
 
+/// [`write_safetensors`] with a batch counter (0) beside every key that ends in `running_var`, so
+/// that PyTorch's strict `load_state_dict` takes the tensors of a network with batch norm.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_state_dict(
+    path: &Path,
+    tensors: &[NamedTensor],
+    metadata: &BTreeMap<String, String>,
+) -> Result<(), BackboneError> {
+    let norms = tensors.iter().filter_map(|tensor| tensor.key.strip_suffix("running_var"));
+    let counters: Vec<String> = norms.map(|norm| format!("{norm}{COUNTER}")).collect();
+    write_with_counters(path, tensors, &counters, metadata)
+}
+
 fn write_with_counters(
     path: &Path,
     tensors: &[NamedTensor],
