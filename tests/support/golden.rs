@@ -53,7 +53,7 @@ pub const KINDS: &[Kind] = &[
     kind("hsnet", "nearest_index", "fss-data"),
     kind("hsnet", "rng_numpy", "fss-data"),
     kind("hsnet", "squeeze_", "fss-kernels"),
-    kind("hsnet", "train_", "fss-heads"),
+    kind("hsnet", "train_", "fss-train"),
     kind("hsnet", "transform", "fss-data"),
     kind("hsnet", "vote", "fss-metrics"),
     kind("mlc", "head_", "fss-heads"),

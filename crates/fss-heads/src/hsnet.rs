@@ -14,7 +14,6 @@ use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fss_backbone::{
     BackboneError, LoadReport, ModuleFile, OfficialKeys, Strictness, TapBackbone, TapBackboneConfig,
-    params,
 };
 use fss_kernels::{Corners, resize_bilinear};
 use serde::{Deserialize, Serialize};
@@ -24,7 +23,6 @@ use crate::{Features, FewShotModel, HeadError, Shot, ShotRule};
 pub use decoder::Decoder;
 pub use pyramid::Pyramid;
 pub(crate) use pyramid::{check_taps, foreground, masked};
-pub(crate) use squeeze::CHANNELS;
 pub use squeeze::{Maps4d, Mixed, PivotUnit, Squeeze};
 
 /// Whether a support's features are masked before they are correlated.
@@ -207,9 +205,10 @@ impl FewShotModel for Hsnet {
     ) -> Result<Tensor<4>, HeadError> {
         let query = self.query(query)?;
         check_batch(&support.shots, query.batch())?;
-        let logits = support.shots.iter().map(|shot| {
-            resize_bilinear(self.matching(&query, shot), size, Corners::Aligned)
-        });
+        let logits = support
+            .shots
+            .iter()
+            .map(|shot| resize_bilinear(self.matching(&query, shot), size, Corners::Aligned));
         Ok(vote(logits.collect()))
     }
 }
@@ -262,9 +261,4 @@ pub(crate) fn at_least(images: Tensor<4>, side: usize) -> Tensor<4> {
 /// `x` outside autodiff: the backbone is frozen, so its features are constants.
 pub(crate) fn constants(features: Features) -> Features {
     Features(features.0.into_iter().map(Tensor::without_autodiff).collect())
-}
-
-/// `x` beside a parameter of the squeeze: recorded if that learns.
-pub(crate) fn beside_learner<const D: usize>(x: Tensor<D>, squeeze: &Squeeze) -> Tensor<D> {
-    params::beside(x, &squeeze.encoder_layer4[0].conv1.weight)
 }

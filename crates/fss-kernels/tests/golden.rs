@@ -394,14 +394,16 @@ fn level(case: &Case, side: char, taps: std::ops::Range<usize>, device: &Device)
 fn golden_hsnet_correlation() {
     let cases = cases("hsnet", "correlation");
     for case in &cases {
-        let ends: Vec<usize> = case.settings["stack_ids"]
+        // How many taps there are from each level on to the deepest: deep, middle, shallow.
+        let counts: Vec<usize> = case.settings["stack_ids"]
             .as_array()
             .expect("stack_ids")
             .iter()
             .map(|n| n.as_u64().unwrap() as usize)
             .collect();
-        let starts = [0, ends[0], ends[1]];
-        for (number, (start, end)) in [2, 3, 4].into_iter().zip(starts.into_iter().zip(ends)) {
+        let levels = [(4, 0, counts[0]), (3, counts[0], counts[1]), (2, counts[1], counts[2])];
+        for (number, deeper, count) in levels {
+            let (start, end) = (counts[2] - count, counts[2] - deeper);
             for device in devices() {
                 let query = level(case, 'q', start..end, &device);
                 let support = level(case, 's', start..end, &device);

@@ -6,6 +6,7 @@ use super::config::{TapBackboneConfig, TapNetwork};
 use super::official::is_classifier;
 use super::vgg::{FEATURES, kernels};
 use crate::config::Depth;
+use crate::error::BackboneError;
 use crate::weights::ModuleFile;
 use crate::weights::identify::{Shapes, blocks_and_kind, well_known};
 
@@ -27,7 +28,26 @@ impl TapBackboneConfig {
     /// [`Self::identify`] of the tensors of a file whose keys start with `prefix`, such as
     /// `"backbone."`, or of all with `""`.
     pub fn of_file(file: &ModuleFile, prefix: &str) -> Option<TapBackboneConfig> {
-        Self::identify(file.shapes().filter_map(|(k, shape)| Some((k.strip_prefix(prefix)?, shape))))
+        Self::identify(
+            file.shapes().filter_map(|(k, shape)| Some((k.strip_prefix(prefix)?, shape))),
+        )
+    }
+}
+
+impl TapBackboneConfig {
+    /// Refuses a file whose tensors under `prefix` are those of another network.
+    ///
+    /// # Errors
+    /// [`BackboneError::OtherBackbone`] that names both.
+    pub fn expect_in(&self, file: &ModuleFile, prefix: &str) -> Result<(), BackboneError> {
+        match Self::of_file(file, prefix) {
+            Some(found) if found != *self => Err(BackboneError::OtherBackbone {
+                path: file.path().to_owned(),
+                found: found.to_string(),
+                asked: self.to_string(),
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -60,8 +80,7 @@ fn vgg16(shapes: &Shapes<'_>) -> Option<TapBackboneConfig> {
         }
         found += 1;
     }
-    (found == expected.len())
-        .then_some(TapBackboneConfig { network: TapNetwork::Vgg16, width })
+    (found == expected.len()).then_some(TapBackboneConfig { network: TapNetwork::Vgg16, width })
 }
 
 /// What the tensors look like, if they are of another network than the one asked for. Files with

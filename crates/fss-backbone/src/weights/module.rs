@@ -111,6 +111,11 @@ impl ModuleFile {
         Ok(Self { path: path.to_owned(), format: file.format, tensors, metadata: file.metadata })
     }
 
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Text entries beside the tensors; safetensors and burnpack files may have some.
     pub fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata

@@ -73,7 +73,8 @@ pub(crate) fn check_taps(
     what: &str,
 ) -> Result<(), HeadError> {
     let counts = backbone.network.taps();
-    let wanted = counts.iter().zip(backbone.channels()).flat_map(|(n, c)| std::iter::repeat_n(c, *n));
+    let wanted =
+        counts.iter().zip(backbone.channels()).flat_map(|(n, c)| std::iter::repeat_n(c, *n));
     let found = taps.iter().map(|tap| tap.dims()[1]);
     if found.clone().eq(wanted) {
         return Ok(());

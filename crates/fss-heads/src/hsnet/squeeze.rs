@@ -76,8 +76,10 @@ impl PivotUnit {
     /// Of the correlation of two levels, which is never made as a whole.
     fn correlate(&self, query: Tensor<5>, support: Tensor<5>) -> Maps4d {
         let [.., rows, columns] = support.dims();
-        let (query, support) =
-            (params::beside(query, &self.conv1.weight), params::beside(support, &self.conv1.weight));
+        let (query, support) = (
+            params::beside(query, &self.conv1.weight),
+            params::beside(support, &self.conv1.weight),
+        );
         let values = correlation_conv4d(query, support, self.weights(), self.stride);
         self.finish(values, [rows, columns])
     }
@@ -166,7 +168,9 @@ impl Squeeze {
         }
         Err(HeadError::ImageSize {
             what: "a support image".into(),
-            problem: format!("its three levels are squeezed to {left:?} positions, which do not add up"),
+            problem: format!(
+                "its three levels are squeezed to {left:?} positions, which do not add up"
+            ),
             remedy: "resize it to 400x400, as published".into(),
         })
     }

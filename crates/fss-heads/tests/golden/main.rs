@@ -1,5 +1,6 @@
 //! Golden tests of the heads: outputs of the official code with weights by the fill rule.
 
+mod hsnet;
 mod mlc;
 mod ssp;
 mod support;

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
-use fss_backbone::{DeepStemResNet, DeepStemResNetConfig, KeyStyle, NamedTensor};
+use fss_backbone::{
+    DeepStemResNet, DeepStemResNetConfig, KeyStyle, NamedTensor, OfficialKeys, load_module_tensors,
+    module_tensors,
+};
 use fss_heads::{EpisodeBatch, Features, Shot};
 use fss_support::fill;
 use fss_support::golden::{Case, assert_close, relative_l2};
@@ -14,11 +17,13 @@ pub fn tensor<const D: usize>(case: &Case, name: &str, device: &Device) -> Tenso
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// A label map of a case.
+/// Label maps of a case, with all leading axes made one.
 pub fn labels(case: &Case, name: &str, device: &Device) -> Tensor<3, Int> {
     let (shape, values) = case.u8(name);
+    let [.., height, width] = shape[..] else { panic!("{name}: a label map of shape {shape:?}") };
+    let count = values.len() / (height * width);
     let values: Vec<i64> = values.into_iter().map(i64::from).collect();
-    Tensor::from_data(TensorData::new(values, shape), device)
+    Tensor::from_data(TensorData::new(values, [count, height, width]), device)
 }
 
 /// All values of a tensor, row by row.
@@ -146,4 +151,41 @@ fn last_convolution(gradients: &BTreeMap<String, Vec<f32>>) -> String {
         .max()
         .map(|(block, prefix)| format!("{prefix}layer3.{block}.conv3.weight"))
         .expect("gradients of layer3")
+}
+
+/// Images of a case, `[.., 3, H, W]` of 8-bit values with all leading axes made one, as networks that
+/// were trained on ImageNet want them.
+pub fn images(case: &Case, name: &str, device: &Device) -> Tensor<4> {
+    const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+    const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+    let (shape, bytes) = case.u8(name);
+    let [.., 3, height, width] = shape[..] else { panic!("{name}: images of shape {shape:?}") };
+    let values: Vec<f32> = bytes
+        .iter()
+        .enumerate()
+        .map(|(i, byte)| {
+            let channel = i / (height * width) % 3;
+            (f32::from(*byte) / 255.0 - MEAN[channel]) / DEVIATION[channel]
+        })
+        .collect();
+    let count = bytes.len() / (3 * height * width);
+    Tensor::from_data(TensorData::new(values, [count, 3, height, width]), device)
+}
+
+/// A module under the fill rule; `prefix` comes before its keys, and `change` may change the values of
+/// a key.
+pub fn filled_module<M: OfficialKeys>(
+    module: M,
+    prefix: &str,
+    change: impl Fn(&str, Vec<f32>) -> Vec<f32>,
+) -> M {
+    let filled = module_tensors(&module)
+        .expect("parameters")
+        .into_iter()
+        .map(|t| {
+            let key = format!("{prefix}{}", t.key);
+            NamedTensor { values: change(&key, fill(&key, &t.shape)), ..t }
+        })
+        .collect();
+    load_module_tensors(module, filled, "the fill rule".as_ref()).expect("fitting tensors")
 }

@@ -68,9 +68,7 @@ pub(super) fn correlate_and_pivot(
             .unwrap_or(first + 1);
         let range = among(end);
         active.correlate(query, [levels, channels, n], range.clone(), &mut held);
-        let place = |position: usize| {
-            active.positions[range.clone()].binary_search(&position).ok()
-        };
+        let place = |position: usize| active.positions[range.clone()].binary_search(&position).ok();
         let wanted = sources(geometry, side, first..end, place);
         result.extend(convolve(&held, [levels, h, w], kernels, &wanted));
         first = end;
@@ -144,7 +142,8 @@ impl Active {
             let support = &self.columns[level * channels * total..][..channels * total];
             let support = View::new(support, channels, total).columns(range.start, range.end);
             let query = View::new(&query[level * channels * n..][..channels * n], channels, n);
-            let target = ViewMut::new(images, count, levels * n).columns(level * n, (level + 1) * n);
+            let target =
+                ViewMut::new(images, count, levels * n).columns(level * n, (level + 1) * n);
             product(target, support.transposed(), query, Write::Replace);
         }
         images.par_chunks_mut(n).with_min_len(8).for_each(|image| {
@@ -163,9 +162,7 @@ fn sources(
 ) -> Vec<PivotSources> {
     let [height, width] = geometry.support;
     let across = geometry.output()[1];
-    let at = |y: usize, x: usize| {
-        (y < height && x < width).then(|| place(y * width + x)).flatten()
-    };
+    let at = |y: usize, x: usize| (y < height && x < width).then(|| place(y * width + x)).flatten();
     rows.flat_map(|i| (0..across).map(move |j| (i * geometry.stride, j * geometry.stride)))
         .map(|(y, x)| {
             let taps = (0..side * side).filter_map(|tap| {
@@ -219,8 +216,7 @@ fn convolve(
             };
             let epilogue =
                 Epilogue { bias: kernels.bias, residual: None, activation: Activation::None };
-            let (over_query, _) =
-                conv2d_nchw(queries, kernels.query, &shape(own.len()), epilogue);
+            let (over_query, _) = conv2d_nchw(queries, kernels.query, &shape(own.len()), epilogue);
             let sources: Vec<PivotSources> = sources
                 .iter()
                 .map(|source| PivotSources { own: None, taps: source.taps.clone() })

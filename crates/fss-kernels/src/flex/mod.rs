@@ -270,9 +270,7 @@ impl MatchingBackend for Flex {
         let (n, s) = (h * w, hs * ws);
         let samples = values(&q).chunks_exact(l * c * n).zip(values(&k).chunks_exact(l * c * s));
         let parts: Vec<Vec<f32>> = samples
-            .map(|(q, k)| {
-                conv4d::correlate_and_pivot(q, k, [l, c], [h, w], kernels, geometry)
-            })
+            .map(|(q, k)| conv4d::correlate_and_pivot(q, k, [l, c], [h, w], kernels, geometry))
             .collect();
         let [rows, columns] = geometry.output();
         tensor(join(parts), [b, rows * columns, kernels.bias.len(), h, w])
