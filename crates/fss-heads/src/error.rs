@@ -27,6 +27,23 @@ pub enum HeadError {
         /// What to do about it.
         remedy: String,
     },
+    /// A head that reads coarse maps got an image without one.
+    #[error(
+        "{what} comes without a coarse map of its class, which this model needs; make the maps first \
+         (`fss cam`) and name their folder"
+    )]
+    NoCam {
+        /// Which image.
+        what: String,
+    },
+    /// Settings that make no model.
+    #[error("{problem}; {remedy}")]
+    Setting {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A support set was made by another kind of model.
     #[error("the support set was made by another model; encode it with the model that segments")]
     ForeignSupport,

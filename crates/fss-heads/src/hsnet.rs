@@ -12,6 +12,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use fss_backbone::params;
 use fss_backbone::{
     BackboneError, LoadReport, ModuleFile, OfficialKeys, Strictness, TapBackbone, TapBackboneConfig,
 };
@@ -23,6 +24,7 @@ use crate::{Features, FewShotModel, HeadError, Shot, ShotRule};
 pub use decoder::Decoder;
 pub use pyramid::Pyramid;
 pub(crate) use pyramid::{check_taps, foreground, masked};
+pub(crate) use squeeze::CHANNELS;
 pub use squeeze::{Maps4d, Mixed, PivotUnit, Squeeze};
 
 /// Whether a support's features are masked before they are correlated.
@@ -261,4 +263,9 @@ pub(crate) fn at_least(images: Tensor<4>, side: usize) -> Tensor<4> {
 /// `x` outside autodiff: the backbone is frozen, so its features are constants.
 pub(crate) fn constants(features: Features) -> Features {
     Features(features.0.into_iter().map(Tensor::without_autodiff).collect())
+}
+
+/// `x` beside the parameters of a squeeze: recorded by autodiff if these are.
+pub(crate) fn beside<const D: usize>(x: Tensor<D>, squeeze: &Squeeze) -> Tensor<D> {
+    params::beside(x, &squeeze.encoder_layer4[0].conv1.weight)
 }

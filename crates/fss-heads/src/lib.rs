@@ -7,6 +7,7 @@
 mod erased;
 mod error;
 pub mod hsnet;
+pub mod imr;
 mod layers;
 pub mod loss;
 pub mod mlc;
@@ -18,6 +19,7 @@ mod tensors;
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
 pub use hsnet::{Hsnet, HsnetConfig, HsnetSupport, SupportMask};
+pub use imr::{FirstMask, Imr, ImrConfig, ImrSupport, SupportLabels};
 pub use layers::{Convolution, GroupNorm};
 pub use loss::cross_entropy;
 pub use mlc::{

@@ -22,6 +22,11 @@ impl Pyramid {
         }))
     }
 
+    /// The levels: shallow, middle, deep.
+    pub fn levels(&self) -> &[Tensor<5>; 3] {
+        &self.0
+    }
+
     /// How many images it is of.
     pub fn batch(&self) -> usize {
         self.0[0].dims()[0]

@@ -1,6 +1,7 @@
 //! Golden tests of the heads: outputs of the official code with weights by the fill rule.
 
 mod hsnet;
+mod imr;
 mod mlc;
 mod ssp;
 mod support;

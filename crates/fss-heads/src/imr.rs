@@ -1,0 +1,427 @@
+//! IMR-HSNet: iterative few-shot segmentation from image label text (Wang et al., IJCAI 2022).
+//!
+//! Supports come without masks. A coarse map (CAM) of where the class may be, made by CLIP from the class's
+//! name, stands in for them; a recurrent cell on top of HSNet's correlations refines the maps of query and
+//! support together over a few stages.
+//!
+//! The published code masks crosswise in the first stage ([`FirstMask::Crossed`]), and its masks add up
+//! over the stages, so that what a first CAM sets to zero stays out of every correlation. Both are kept:
+//! published weights were trained so. Since a positive mask value cancels in a cosine, later stages
+//! change the correlations by 1e-3 at most; they work through the map and the state.
+
+mod cell;
+mod stages;
+mod training;
+
+use std::path::Path;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use fss_backbone::{
+    BackboneError, LoadReport, ModuleFile, OfficialKeys, Strictness, TapBackbone,
+    TapBackboneConfig, TapNetwork,
+};
+use fss_kernels::{Activation, Corners, resize_bilinear};
+use serde::{Deserialize, Serialize};
+
+use crate::hsnet::{self, CHANNELS, Decoder, Squeeze, foreground};
+use crate::layers::Convolution;
+use crate::{Features, FewShotModel, HeadError, Shot, ShotRule};
+
+pub use cell::{Cell, Gate, Gates};
+pub use stages::Stage;
+
+/// The side of the published grid: that of the shallow features of a 400x400 image.
+pub const GRID: usize = 50;
+
+/// Channels of the middle features that the cell reads, divided by the backbone's width.
+const MIDDLE_PER_WIDTH: usize = 8;
+
+/// Whose map masks whose features before the first stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstMask {
+    /// The support's map the query's features, and the other way round, as in the published code.
+    #[default]
+    Crossed,
+    /// Each image's own map, as the paper describes it. Published weights do not fit this.
+    Own,
+}
+
+/// What takes the place of a support's coarse map.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SupportLabels {
+    /// Its coarse map: only the class's name is known.
+    #[default]
+    Text,
+    /// Its mask.
+    Masks,
+}
+
+/// What an [`Imr`] is built from.
+#[derive(Debug, Clone)]
+pub struct ImrConfig {
+    /// The backbone, VGG-16 or ResNet-50.
+    pub backbone: TapBackboneConfig,
+    /// Number of refinement stages: published are 2 for PASCAL-5i and 3 for COCO-20i.
+    pub stages: usize,
+    /// Whose map masks whose features first.
+    pub first_mask: FirstMask,
+    /// What takes the place of a support's coarse map.
+    pub support_labels: SupportLabels,
+    /// Side of the coarse maps and of the recurrent state; images must have shallow features of this
+    /// size. 50 is published, for images of 400x400.
+    pub grid: usize,
+}
+
+impl ImrConfig {
+    /// The published settings for a backbone, with 2 stages.
+    pub fn new(backbone: TapBackboneConfig) -> Self {
+        Self {
+            backbone,
+            stages: 2,
+            first_mask: FirstMask::Crossed,
+            support_labels: SupportLabels::Text,
+            grid: GRID,
+        }
+    }
+
+    /// Sets the number of refinement stages.
+    #[must_use]
+    pub fn with_stages(mut self, stages: usize) -> Self {
+        self.stages = stages;
+        self
+    }
+
+    /// Sets whose map masks whose features first.
+    #[must_use]
+    pub fn with_first_mask(mut self, first_mask: FirstMask) -> Self {
+        self.first_mask = first_mask;
+        self
+    }
+
+    /// Sets what takes the place of a support's coarse map.
+    #[must_use]
+    pub fn with_support_labels(mut self, support_labels: SupportLabels) -> Self {
+        self.support_labels = support_labels;
+        self
+    }
+
+    /// Sets the side of the coarse maps.
+    #[must_use]
+    pub fn with_grid(mut self, grid: usize) -> Self {
+        self.grid = grid;
+        self
+    }
+
+    /// The side of the square images that go with the grid.
+    pub fn image_side(&self) -> usize {
+        8 * self.grid
+    }
+
+    /// Checks what may come from a user.
+    ///
+    /// # Errors
+    /// [`HeadError::Setting`] for a ResNet-101, for which nothing is published (the published code
+    /// builds one that cannot run), or no stage or grid.
+    pub fn validate(&self) -> Result<(), HeadError> {
+        let refuse = |problem: String, remedy: &str| {
+            Err(HeadError::Setting { problem, remedy: remedy.into() })
+        };
+        if self.backbone.network == TapNetwork::Resnet101 {
+            return refuse("imr has no form for resnet101".into(), "use vgg16 or resnet50");
+        }
+        if self.stages == 0 || self.grid == 0 {
+            let problem = format!("imr with {} stages on a grid of {}", self.stages, self.grid);
+            return refuse(
+                problem,
+                "give at least 1 of each; published are 2 or 3 stages, grid 50",
+            );
+        }
+        Ok(())
+    }
+
+    /// Builds the model with random weights that follow from `seed` alone.
+    ///
+    /// # Errors
+    /// As [`ImrConfig::validate`].
+    pub fn init(&self, device: &Device, seed: u64) -> Result<Imr, HeadError> {
+        self.validate()?;
+        Ok(self.init_with(self.backbone.init(device, seed), device, seed))
+    }
+
+    /// Builds the model around a backbone, the rest with random weights.
+    fn init_with(&self, backbone: TapBackbone, device: &Device, seed: u64) -> Imr {
+        let middle = MIDDLE_PER_WIDTH * self.backbone.width.max(1);
+        let conv = |key: &str, shape: [usize; 3]| Convolution::new(key, shape, seed, device);
+        let state = vec![0.0; CHANNELS * self.grid * self.grid];
+        let state = TensorData::new(state, [1, CHANNELS, self.grid, self.grid]);
+        Imr {
+            backbone,
+            project: (self.backbone.network != TapNetwork::Vgg16)
+                .then(|| conv("conv1024_512", [2 * middle, middle, 1])),
+            state: Param::from_data(state, device),
+            cell: Cell::new(1 + CHANNELS + middle + CHANNELS, seed, device),
+            squeeze: Squeeze::new(self.backbone.network.taps(), seed, device),
+            decoder: Decoder::new("", seed, device),
+            res: vec![conv("res.0", [3, 10, 1]), conv("res.2", [10, 2, 1])],
+            settings: Settings::of(self),
+        }
+    }
+}
+
+/// What of the configuration the model keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Settings {
+    backbone: TapBackboneConfig,
+    stages: usize,
+    first_mask: FirstMask,
+    support_labels: SupportLabels,
+    grid: usize,
+}
+
+impl Settings {
+    fn of(config: &ImrConfig) -> Self {
+        Self {
+            backbone: config.backbone,
+            stages: config.stages,
+            first_mask: config.first_mask,
+            support_labels: config.support_labels,
+            grid: config.grid,
+        }
+    }
+}
+
+/// The IMR-HSNet model. The backbone is frozen; the rest learns. Query and support share all weights.
+#[derive(Module, Debug)]
+pub struct Imr {
+    /// The backbone, a classifier tapped at many depths.
+    pub backbone: TapBackbone,
+    /// Halves the channels of a ResNet's middle features.
+    pub project: Option<Convolution>,
+    /// The recurrent state before the first stage, `[1, 128, G, G]`.
+    pub state: Param<Tensor<4>>,
+    /// The recurrent cell.
+    pub cell: Cell,
+    /// Squeezes correlations.
+    pub squeeze: Squeeze,
+    /// Makes logits.
+    pub decoder: Decoder,
+    /// Puts logits and map together: 3 to 10 to 2 channels.
+    pub res: Vec<Convolution>,
+    #[module(skip)]
+    settings: Settings,
+}
+
+/// What an image brings into the first stage.
+#[derive(Debug, Clone)]
+pub struct Sight {
+    /// Taps of the backbone.
+    taps: Vec<Tensor<4>>,
+    /// Coarse map `[B, 1, G, G]`.
+    cam: Tensor<4>,
+}
+
+/// What is kept of a support set: features and coarse map of each shot.
+#[derive(Debug, Clone)]
+pub struct ImrSupport {
+    /// One for each shot.
+    pub shots: Vec<Sight>,
+}
+
+impl Imr {
+    /// The model for inference: every norm of the backbone is folded into its convolution.
+    #[must_use]
+    pub fn fold(self) -> Self {
+        Self { backbone: self.backbone.fold(), ..self }
+    }
+
+    /// Number of refinement stages.
+    pub fn stages(&self) -> usize {
+        self.settings.stages
+    }
+
+    /// The same model with another number of stages (at least 1); no weight depends on it.
+    #[must_use]
+    pub fn with_stages(mut self, stages: usize) -> Self {
+        self.settings.stages = stages.max(1);
+        self
+    }
+
+    /// The same model with something else in place of the supports' coarse maps.
+    #[must_use]
+    pub fn with_support_labels(mut self, support_labels: SupportLabels) -> Self {
+        self.settings.support_labels = support_labels;
+        self
+    }
+
+    /// Which backbone it has.
+    pub fn config(&self) -> &TapBackboneConfig {
+        &self.settings.backbone
+    }
+
+    /// Fills the model from a checkpoint: one of the official code or one of ours, both strictly.
+    ///
+    /// # Errors
+    /// [`BackboneError`] if the file is missing, broken or of another network.
+    pub fn load(self, path: &Path) -> Result<(Self, LoadReport), BackboneError> {
+        let mut file = ModuleFile::open(path)?;
+        self.settings.backbone.expect_in(&file, "backbone.")?;
+        file.load(self, "", Strictness::Strict)
+    }
+
+    /// Features and coarse map of an image, as its features bring them.
+    ///
+    /// # Errors
+    /// [`HeadError::NoCam`] without a map, [`HeadError::Shape`] for features of another backbone,
+    /// [`HeadError::ImageSize`] if features or map do not have the grid's size.
+    pub fn sight(&self, features: &Features, what: &str) -> Result<Sight, HeadError> {
+        let count: usize = self.settings.backbone.network.taps().iter().sum();
+        match features.0.split_at_checked(count) {
+            Some((taps, [cam])) => self.look(taps, cam.clone(), what),
+            _ => Err(HeadError::NoCam { what: what.into() }),
+        }
+    }
+
+    fn look(&self, taps: &[Tensor<4>], cam: Tensor<4>, what: &str) -> Result<Sight, HeadError> {
+        let Settings { backbone, grid, .. } = self.settings;
+        hsnet::check_taps(taps, &backbone, what)?;
+        for (tensor, name) in [(&taps[0], "shallow features"), (&cam, "a coarse map")] {
+            let [.., height, width] = tensor.dims();
+            if [height, width] != [grid; 2] {
+                let side = 8 * grid;
+                return Err(HeadError::ImageSize {
+                    what: what.into(),
+                    problem: format!("it has {name} of {height}x{width}, the model {grid}x{grid}"),
+                    remedy: format!("resize images to {side}x{side} and maps to {grid}x{grid}"),
+                });
+            }
+        }
+        Ok(Sight { taps: taps.to_vec(), cam })
+    }
+
+    fn shot(&self, shot: &Shot) -> Result<Sight, HeadError> {
+        const WHAT: &str = "a support image";
+        match self.settings.support_labels {
+            SupportLabels::Text => self.sight(&shot.features, WHAT),
+            SupportLabels::Masks => {
+                let count: usize = self.settings.backbone.network.taps().iter().sum();
+                let taps = shot.features.0.get(..count).unwrap_or(&shot.features.0);
+                self.look(taps, self.cam_of_mask(&shot.mask), WHAT)
+            }
+        }
+    }
+
+    /// The map `[B, 1, G, G]` that a mask `[B, H, W]` (0 / 1 / 255) gives.
+    pub fn cam_of_mask(&self, mask: &Tensor<3, Int>) -> Tensor<4> {
+        resize_bilinear(foreground(mask), [self.settings.grid; 2], Corners::Aligned)
+    }
+
+    /// The middle features `[B, 8 · width, G, G]` that the cell reads.
+    fn middle(&self, taps: &[Tensor<4>]) -> Tensor<4> {
+        let [shallow, middle, _] = self.settings.backbone.network.taps();
+        let mut sum = taps[shallow].clone();
+        for tap in &taps[shallow + 1..shallow + middle] {
+            sum = sum + tap.clone();
+        }
+        let sum = resize_bilinear(sum, [self.settings.grid; 2], Corners::Aligned);
+        match &self.project {
+            Some(conv) => conv.forward(hsnet::beside(sum, &self.squeeze), Activation::None),
+            None => hsnet::beside(sum, &self.squeeze),
+        }
+    }
+}
+
+impl OfficialKeys for Imr {
+    fn official_key(path: &str) -> String {
+        let (part, rest) = path.split_once('.').unwrap_or((path, ""));
+        match part {
+            "backbone" => format!("backbone.{}", TapBackbone::official_key(rest)),
+            "squeeze" => format!("hpn_learner.{}", Squeeze::official_key(rest)),
+            "decoder" => Decoder::official_key(rest),
+            "cell" => Cell::official_key(rest),
+            "project" => format!("conv1024_512.{rest}"),
+            // Sub-layers are numbered convolution, GELU, convolution.
+            "res" => rest.replacen("1.", "2.", 1).replacen("", "res.", 1),
+            _ => path.to_owned(),
+        }
+    }
+
+    fn allows_extra(key: &str) -> bool {
+        key.strip_prefix("backbone.").is_some_and(TapBackbone::allows_extra)
+    }
+
+    fn describe(&self) -> String {
+        format!("imr with {}", self.settings.backbone)
+    }
+}
+
+impl FewShotModel for Imr {
+    type Support = ImrSupport;
+
+    /// One prediction for each shot, and a vote over them.
+    fn shot_rule(&self) -> ShotRule {
+        ShotRule::Vote
+    }
+
+    fn cam_grid(&self) -> Option<usize> {
+        Some(self.settings.grid)
+    }
+
+    fn features(&self, images: Tensor<4>) -> Features {
+        let side = self.settings.backbone.smallest_side();
+        Features(self.backbone.forward(hsnet::at_least(images, side)))
+    }
+
+    fn encode_support(&self, shots: &[Shot]) -> Result<ImrSupport, HeadError> {
+        if shots.is_empty() {
+            return Err(HeadError::NoSupport);
+        }
+        let shots = shots.iter().map(|shot| self.shot(shot));
+        Ok(ImrSupport { shots: shots.collect::<Result<_, _>>()? })
+    }
+
+    /// Of several shots the published vote; see [`Hsnet`](crate::Hsnet).
+    fn segment(
+        &self,
+        support: &ImrSupport,
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        let query = self.sight(query, "a query")?;
+        let mut logits = Vec::with_capacity(support.shots.len());
+        for shot in &support.shots {
+            let last = self.query_logits(&query, shot)?;
+            logits.push(resize_bilinear(last, size, Corners::Aligned));
+        }
+        Ok(hsnet::vote(logits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn official_keys() {
+        let key = Imr::official_key;
+        assert_eq!(key("state"), "state");
+        assert_eq!(key("project.bias"), "conv1024_512.bias");
+        assert_eq!(key("res.0.weight"), "res.0.weight");
+        assert_eq!(key("res.1.weight"), "res.2.weight");
+        assert_eq!(key("cell.update.first.weight"), "convz0.weight");
+        assert_eq!(key("cell.candidate.right.bias"), "convh2.bias");
+        assert_eq!(key("decoder.decoder1.1.weight"), "decoder1.2.weight");
+        assert_eq!(key("squeeze.encoder_layer4.1.norm.bias"), "hpn_learner.encoder_layer4.4.bias");
+    }
+
+    #[test]
+    fn what_is_not_published_is_refused() {
+        let config = ImrConfig::new(TapBackboneConfig::new(TapNetwork::Resnet101));
+        let message = config.validate().unwrap_err().to_string();
+        assert!(message.contains("resnet50"), "{message}");
+        let config = ImrConfig::new(TapBackboneConfig::new(TapNetwork::Vgg16)).with_stages(0);
+        assert!(config.validate().unwrap_err().to_string().contains("0 stages"));
+    }
+}
