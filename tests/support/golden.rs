@@ -44,6 +44,7 @@ pub const KINDS: &[Kind] = &[
     kind("hsnet", "episodes_fss_", "fss-data"),
     kind("hsnet", "episodes_pascal_", "fss-data"),
     kind("hsnet", "episodes_toy_", "fss-data"),
+    kind("hsnet", "features_", "fss-backbone"),
     kind("hsnet", "metric_", "fss-metrics"),
     kind("hsnet", "nearest_index", "fss-data"),
     kind("hsnet", "rng_numpy", "fss-data"),

@@ -27,7 +27,9 @@ impl TapBackboneConfig {
     /// [`Self::identify`] of the tensors of a file whose keys start with `prefix`, such as
     /// `"backbone."`, or of all with `""`.
     pub fn of_file(file: &ModuleFile, prefix: &str) -> Option<TapBackboneConfig> {
-        Self::identify(file.shapes().filter_map(|(k, shape)| Some((k.strip_prefix(prefix)?, shape))))
+        Self::identify(
+            file.shapes().filter_map(|(k, shape)| Some((k.strip_prefix(prefix)?, shape))),
+        )
     }
 }
 
@@ -60,8 +62,7 @@ fn vgg16(shapes: &Shapes<'_>) -> Option<TapBackboneConfig> {
         }
         found += 1;
     }
-    (found == expected.len())
-        .then_some(TapBackboneConfig { network: TapNetwork::Vgg16, width })
+    (found == expected.len()).then_some(TapBackboneConfig { network: TapNetwork::Vgg16, width })
 }
 
 /// What the tensors look like, if they are of another network than the one asked for. Files with

@@ -15,7 +15,9 @@ impl OfficialKeys for TapBackbone {
         let key = match names[..] {
             ["network", "convs", i, name] => convolution(i, name),
             ["network", "stem", ref rest @ ..] => unit("", "conv1", "bn1", rest),
-            ["network", layer, block, ref rest @ ..] => in_block(&format!("{layer}.{block}."), rest),
+            ["network", layer, block, ref rest @ ..] => {
+                in_block(&format!("{layer}.{block}."), rest)
+            }
             _ => None,
         };
         key.unwrap_or_else(|| path.to_owned())
