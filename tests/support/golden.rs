@@ -48,6 +48,7 @@ pub const KINDS: &[Kind] = &[
     kind("hsnet", "episodes_toy_", "fss-data"),
     kind("hsnet", "head_", "fss-heads"),
     kind("hsnet", "mask_feature", "fss-kernels"),
+    kind("hsnet", "features_", "fss-backbone"),
     kind("hsnet", "metric_", "fss-metrics"),
     kind("hsnet", "model_", "fss-heads"),
     kind("hsnet", "nearest_index", "fss-data"),

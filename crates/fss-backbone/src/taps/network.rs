@@ -35,6 +35,7 @@ pub struct TapBackbone {
 }
 
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // one of them holds the whole network
 enum Family {
     Resnet(TapResNet),
     Vgg(TapVgg),

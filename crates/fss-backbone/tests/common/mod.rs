@@ -4,7 +4,10 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use fss_backbone::{DeepStemResNet, DeepStemResNetConfig, Depth, NamedTensor};
+use fss_backbone::{
+    DeepStemResNet, DeepStemResNetConfig, Depth, NamedTensor, TapBackbone, TapBackboneConfig,
+    load_module_tensors, module_shapes,
+};
 use fss_support::pth::Entry;
 
 pub fn device() -> Device {
@@ -26,6 +29,17 @@ pub fn filled(config: DeepStemResNetConfig, device: &Device) -> DeepStemResNet {
         .map(|t| NamedTensor { values: fss_support::fill(&t.key, &t.shape), ..t })
         .collect();
     model.load_named(tensors, Path::new("fill rule")).unwrap()
+}
+
+/// A backbone with taps whose parameters and buffers follow the fill rule under `prefix` and key.
+pub fn filled_taps(config: TapBackboneConfig, prefix: &str, device: &Device) -> TapBackbone {
+    let model = config.init(device, 0);
+    let tensors = module_shapes(&model).into_iter().map(|(key, shape)| {
+        let values = fss_support::fill(&format!("{prefix}{key}"), &shape);
+        NamedTensor { key, shape, values }
+    });
+    let tensors = tensors.collect();
+    load_module_tensors(model, tensors, Path::new("fill rule")).unwrap()
 }
 
 /// An image batch `[B, 3, h, w]` by the fill rule, scaled to the range of normalised images.
