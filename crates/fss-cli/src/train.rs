@@ -158,6 +158,7 @@ fn start_run(
         device,
         loader: episodes::reading(),
         reuse: FeatureReuse::default(),
+        cams: Default::default(),
     };
     match run.recipe.model {
         ModelSettings::Ssp(_) => {
