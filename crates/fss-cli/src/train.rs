@@ -167,6 +167,10 @@ fn start_run(
         ModelSettings::Mlc(_) => {
             report(&run, watched::<Mlc>(&run, start, global.verbosity(), &stop)?, data_root)
         }
+        ModelSettings::Hsnet(_) | ModelSettings::Imr(_) => Err(Failure::request(
+            format!("this command does not train {} yet", run.recipe.model.kind()),
+            "name a recipe of ssp or mlc",
+        )),
     }
 }
 
