@@ -55,7 +55,6 @@ pub struct ImrSettings {
     /// Seed of the head's random weights, which no file of backbone weights has.
     pub seed: u64,
     /// Where the coarse maps lie.
-    #[serde(skip_serializing_if = "CamSettings::is_empty")]
     pub cams: CamSettings,
 }
 
@@ -96,10 +95,6 @@ pub struct CamSettings {
 }
 
 impl CamSettings {
-    fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// The folder of the validation images.
     pub fn val(&self) -> Option<&Path> {
         self.val.as_deref().or(self.train.as_deref())
@@ -149,8 +144,9 @@ mod tests {
             let text = toml::to_string(settings).unwrap();
             assert_eq!(read(&text).unwrap(), *settings, "{text}");
         }
-        let plain = ModelSettings::Imr(ImrSettings::default());
-        assert!(!toml::to_string(&plain).unwrap().contains("cams"));
+        // The section is written though it is empty, so that it can be filled by name.
+        let plain = toml::to_string(&ModelSettings::Imr(ImrSettings::default())).unwrap();
+        assert!(plain.contains("[cams]") && !plain.contains("train"), "{plain}");
         assert!(read("kind = \"hsnet\"\nstages = 2").unwrap_err().to_string().contains("stages"));
     }
 }
