@@ -152,6 +152,7 @@ impl<'a> Workshop<'a> {
             device: self.device.clone(),
             loader: Default::default(),
             reuse: Default::default(),
+            cams: Default::default(),
         })
     }
 

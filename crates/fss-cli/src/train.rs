@@ -158,6 +158,7 @@ fn start_run(
         device,
         loader: episodes::reading(),
         reuse: FeatureReuse::default(),
+        cams: Default::default(),
     };
     match run.recipe.model {
         ModelSettings::Ssp(_) => {
@@ -166,6 +167,10 @@ fn start_run(
         ModelSettings::Mlc(_) => {
             report(&run, watched::<Mlc>(&run, start, global.verbosity(), &stop)?, data_root)
         }
+        ModelSettings::Hsnet(_) | ModelSettings::Imr(_) => Err(Failure::request(
+            format!("this command does not train {} yet", run.recipe.model.kind()),
+            "name a recipe of ssp or mlc",
+        )),
     }
 }
 

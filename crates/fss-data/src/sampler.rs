@@ -5,13 +5,16 @@
 //! | [`OfficialSampler`] | the very episodes of the published SSP and MLC code for a seed |
 //! | [`SeededSampler`] | episodes by random access: each follows from the seed and its number |
 //! | [`HsnetSampler`] | the very episodes of the HSNet protocol (PASCAL-5i, COCO-20i, FSS-1000) |
+//! | [`HsnetTrainingSampler`] | training as HSNet does, each episode from the seed and its number |
 
 mod hsnet;
+mod hsnet_training;
 mod official;
 mod seeded;
 mod supports;
 
 pub use hsnet::{HsnetEpisode, HsnetListing, HsnetSampler, HsnetState};
+pub use hsnet_training::{HsnetTrainingConfig, HsnetTrainingSampler};
 pub use official::{OfficialConfig, OfficialSampler, OfficialState};
 pub use seeded::{SeededConfig, SeededSampler};
 

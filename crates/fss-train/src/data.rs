@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use fss_data::benchmark::BenchmarkRoot;
-use fss_data::episode::EpisodeSource;
+use fss_data::episode::{Episode, EpisodeSource};
 use fss_data::folds::{Fold, Subset};
 use fss_data::index::IndexOptions;
 use fss_data::lists::{HsnetLists, ListOptions, hsnet_listing};
@@ -174,6 +174,15 @@ impl EpisodeData {
             Protocol::Hsnet(_) => self.fold.labels(self.subset),
         }
     }
+}
+
+/// An episode over a listing with its images by their positions (`positions`) in the data set.
+pub(crate) fn placed(positions: &[usize], mut episode: Episode) -> Episode {
+    episode.query = positions[episode.query];
+    for support in &mut episode.supports {
+        *support = positions[*support];
+    }
+    episode
 }
 
 /// The data of a training run.

@@ -7,6 +7,7 @@
 //! Nothing here prints: a run tells what it does through [`observer`]s, `tracing` and its log.
 #![forbid(unsafe_code)]
 
+pub mod cams;
 pub mod checkpoint;
 mod data;
 mod digest;

@@ -60,6 +60,27 @@ pub fn mask_batch<'a>(
     Ok(Tensor::from_data(TensorData::new(values, [count, height, width]), device))
 }
 
+/// Coarse maps `[G, G]` of one size as a batch `[B, 1, G, G]`.
+///
+/// # Errors
+/// [`TrainError::Setting`] for no maps, or maps of several sizes.
+pub fn cam_batch<'a>(
+    maps: impl IntoIterator<Item = &'a Array2<f32>>,
+    device: &Device,
+) -> Result<Tensor<4>, TrainError> {
+    let mut maps = maps.into_iter().peekable();
+    let Some((height, width)) = maps.peek().map(|map| map.dim()) else {
+        return Err(empty_batch());
+    };
+    let (mut values, mut count) = (Vec::new(), 0);
+    for map in maps {
+        same_size((height, width), map.dim())?;
+        values.extend(map.iter().copied());
+        count += 1;
+    }
+    Ok(Tensor::from_data(TensorData::new(values, [count, 1, height, width]), device))
+}
+
 /// The prediction of logits `[1, 2, H, W]`: 1 where the foreground's is larger, else 0 (a tie is
 /// background).
 ///

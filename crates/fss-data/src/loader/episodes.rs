@@ -8,7 +8,9 @@ use ndarray::{Array2, Array3};
 use super::{LoaderOptions, OrderedLoader};
 use crate::episode::{CropFlip, Episode};
 use crate::sampler::EpisodeSampler;
-use crate::transform::{HsnetView, Role, TrainTransform, normalise};
+use crate::transform::{
+    HsnetPreprocess, HsnetView, IgnoredPixels, Role, TrainTransform, normalise,
+};
 use crate::{DataError, Sample, SegmentationDataset};
 
 /// An episode with its images and masks.
@@ -35,6 +37,13 @@ pub enum EpisodeTransform {
     WholeImages,
     /// Evaluation by the HSNet protocol: images become squares.
     Hsnet(HsnetView),
+    /// Training as HSNet does: images become squares, and nothing is cut or mirrored.
+    Squares {
+        /// The size of the squares.
+        preprocess: HsnetPreprocess,
+        /// What becomes of ignored pixels, of queries and supports alike.
+        ignored: IgnoredPixels,
+    },
     /// Training: the crops that the episode names, padded, mirrored and normalised.
     Crops(Box<TrainTransform>),
 }
@@ -45,7 +54,7 @@ impl EpisodeTransform {
         Self::Crops(Box::new(TrainTransform::new(side)))
     }
 
-    /// The image as an evaluation shows it to the network, `[3, H, W]`.
+    /// The image as it is shown to the network, `[3, H, W]`.
     ///
     /// # Errors
     /// For training crops, which an episode draws; for an image that cannot be resized.
@@ -53,11 +62,12 @@ impl EpisodeTransform {
         match self {
             Self::WholeImages => Ok(normalise(image)),
             Self::Hsnet(view) => view.image(image),
+            Self::Squares { preprocess, .. } => preprocess.image(image),
             Self::Crops(_) => Err(no_crop()),
         }
     }
 
-    /// The 8-bit image in the size that its mask has in an evaluation, for drawings.
+    /// The 8-bit image in the size that its mask has, for drawings.
     ///
     /// # Errors
     /// As [`image`](Self::image).
@@ -65,11 +75,12 @@ impl EpisodeTransform {
         match self {
             Self::WholeImages => Ok(image.clone()),
             Self::Hsnet(view) => view.picture(image, role),
+            Self::Squares { preprocess, .. } => preprocess.resize(image),
             Self::Crops(_) => Err(no_crop()),
         }
     }
 
-    /// The labels `[H, W]` as an evaluation takes them.
+    /// The labels `[H, W]` as they are compared or learnt from.
     ///
     /// # Errors
     /// As [`image`](Self::image).
@@ -77,6 +88,7 @@ impl EpisodeTransform {
         match self {
             Self::WholeImages => Ok(mask.clone()),
             Self::Hsnet(view) => view.mask(mask, role),
+            Self::Squares { preprocess, ignored } => preprocess.labels(mask, *ignored),
             Self::Crops(_) => Err(no_crop()),
         }
     }

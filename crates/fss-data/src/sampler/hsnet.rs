@@ -12,15 +12,15 @@ use crate::{ClassId, DataError, episode::Episode, pascal::HsnetEntry, rng::Numpy
 /// Class numbers count from 0; in PASCAL-5i and COCO-20i the label in the masks is one more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HsnetListing {
-    images: Vec<String>,
+    pub(super) images: Vec<String>,
     /// Class number and its images, ascending by class.
-    classes: Vec<(usize, Vec<usize>)>,
-    queries: Queries,
+    pub(super) classes: Vec<(usize, Vec<usize>)>,
+    pub(super) queries: Queries,
 }
 
 /// Where queries come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-enum Queries {
+pub(super) enum Queries {
     /// Episode i takes entry i modulo the length: place in `classes`, image.
     Listed(Vec<(usize, usize)>),
     /// A class is drawn, then one of its images.

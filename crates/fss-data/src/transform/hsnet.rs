@@ -75,6 +75,18 @@ impl HsnetPreprocess {
     ) -> Result<Array2<u8>, DataError> {
         Ok(ignored.apply(binary_mask(&resize_mask(mask, [self.side; 2])?, label)))
     }
+
+    /// The resized labels `[side, side]`.
+    ///
+    /// # Errors
+    /// As [`mask`](Self::mask).
+    pub fn labels(
+        &self,
+        mask: &Array2<u8>,
+        ignored: IgnoredPixels,
+    ) -> Result<Array2<u8>, DataError> {
+        Ok(ignored.apply(resize_mask(mask, [self.side; 2])?))
+    }
 }
 
 /// Where the HSNet protocol compares prediction and truth.
@@ -182,6 +194,9 @@ mod tests {
         assert_eq!(kept, array![[1, 255], [0, 0]]);
         let dropped = preprocess.mask(&mask, 3, IgnoredPixels::Background).unwrap();
         assert_eq!(dropped, array![[1, 0], [0, 0]]);
+        assert_eq!(preprocess.labels(&mask, IgnoredPixels::Kept).unwrap(), mask);
+        let labels = HsnetPreprocess { side: 1 }.labels(&mask, IgnoredPixels::Background).unwrap();
+        assert_eq!(labels, array![[3]]);
     }
 
     #[test]

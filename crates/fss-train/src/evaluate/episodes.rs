@@ -9,8 +9,9 @@ use fss_data::transform::Role;
 use fss_data::{DataError, SegmentationDataset};
 use ndarray::{Array2, Array3};
 
-use super::{EvaluationPlan, FeatureReuse, Supports};
-use crate::EpisodeData;
+use super::{EvaluationPlan, FeatureReuse};
+use crate::cams::CamReader;
+use crate::{EpisodeData, TrainError};
 
 /// An episode with its masks, and those images that have no features yet.
 pub(super) struct EpisodeInput {
@@ -22,6 +23,8 @@ pub(super) struct EpisodeInput {
     pub masks: Vec<Array2<u8>>,
     /// Images as the network sees them, by position.
     pub images: HashMap<usize, Array3<f32>>,
+    /// Coarse maps of the query, then of each support; empty for a model that reads none.
+    pub cams: Vec<Array2<f32>>,
 }
 
 struct Job {
@@ -40,19 +43,18 @@ pub(super) fn read_ahead(
     data: &EpisodeData,
     runs: Vec<Vec<Episode>>,
     plan: &EvaluationPlan,
-) -> Result<OrderedLoader<impl Send + 'static, EpisodeInput>, DataError> {
+    cams: Option<CamReader>,
+) -> Result<OrderedLoader<impl Send + 'static, Result<EpisodeInput, TrainError>>, DataError> {
     let mut seen = HashSet::new();
     let reuses = plan.reuse != FeatureReuse::Off;
-    let supports = plan.supports;
+    let plan = plan.clone();
+    let (transform, options) = (plan.protocol.transform(data.benchmark()), plan.loader);
     let episodes = runs
         .into_iter()
         .enumerate()
         .flat_map(|(run, episodes)| episodes.into_iter().map(move |episode| (run, episode)));
     let jobs = episodes.map(move |(run, episode)| {
-        let supports = match supports {
-            Supports::Drawn => episode.supports.clone(),
-            Supports::QueryItself => vec![episode.query],
-        };
+        let supports = plan.supports_of(&episode);
         let images = std::iter::once(episode.query)
             .chain(supports.iter().copied())
             .filter(|&position| seen.insert(position) || !reuses)
@@ -60,15 +62,15 @@ pub(super) fn read_ahead(
         Ok(Job { run, episode, supports, images })
     });
     let dataset = Arc::clone(&data.dataset);
-    let transform = plan.protocol.transform(data.benchmark());
-    OrderedLoader::new(jobs, plan.loader, move |job| read(&dataset, &transform, job))
+    OrderedLoader::new(jobs, options, move |job| Ok(read(&dataset, &transform, cams.as_ref(), job)))
 }
 
 fn read(
     dataset: &SegmentationDataset,
     transform: &EpisodeTransform,
+    cams: Option<&CamReader>,
     job: Job,
-) -> Result<EpisodeInput, DataError> {
+) -> Result<EpisodeInput, TrainError> {
     let Job { run, episode, supports, images: wanted } = job;
     let mut images = HashMap::new();
     let masks = std::iter::once(episode.query)
@@ -85,5 +87,9 @@ fn read(
             Ok(dataset.class_mask(position, &transform.mask(&mask, role)?, episode.class))
         })
         .collect::<Result<_, DataError>>()?;
-    Ok(EpisodeInput { run, episode, supports, masks, images })
+    let cams = match cams {
+        Some(reader) => reader.read_all(dataset, episode.query, &supports, episode.class)?,
+        None => Vec::new(),
+    };
+    Ok(EpisodeInput { run, episode, supports, masks, images, cams })
 }

@@ -7,6 +7,8 @@ use fss_data::sampler::{EpisodeSampler, HsnetSampler, OfficialConfig, OfficialSa
 use fss_heads::ShotRule;
 
 use super::{FeatureReuse, Protocol, SeenClasses, Supports, TrainedFold};
+use crate::cams::{CamReader, Cams};
+use crate::data::placed;
 use crate::{EpisodeData, TrainError};
 
 /// What is to be measured.
@@ -34,6 +36,9 @@ pub struct EvaluationPlan {
     pub reuse: FeatureReuse,
     /// Threads that read images ahead. The scores do not depend on them.
     pub loader: LoaderOptions,
+    /// Where the coarse maps come from, for models that read them
+    /// ([`cam_grid`](fss_heads::FewShotModel::cam_grid)).
+    pub cams: Option<Cams>,
 }
 
 impl EvaluationPlan {
@@ -51,6 +56,7 @@ impl EvaluationPlan {
             seen: SeenClasses::Refuse,
             reuse: FeatureReuse::default(),
             loader: LoaderOptions { threads: 1, prefetch: 8 },
+            cams: None,
         }
     }
 
@@ -85,14 +91,48 @@ impl EvaluationPlan {
         })?;
         let lists = data.hsnet_lists()?;
         let mut sampler = HsnetSampler::new(lists.listing.clone(), seed, self.shot)?;
-        let mut episodes = sampler.take_episodes(self.episodes)?;
-        for episode in &mut episodes {
-            episode.query = lists.positions[episode.query];
-            for support in &mut episode.supports {
-                *support = lists.positions[*support];
-            }
+        let drawn = sampler.take_episodes(self.episodes)?;
+        Ok(drawn.into_iter().map(|episode| placed(&lists.positions, episode)).collect())
+    }
+
+    /// Positions of the supports in force.
+    pub(super) fn supports_of(&self, episode: &Episode) -> Vec<usize> {
+        match self.supports {
+            Supports::Drawn => episode.supports.clone(),
+            Supports::QueryItself => vec![episode.query],
         }
-        Ok(episodes)
+    }
+
+    /// What reads the coarse maps for a model whose `cam_grid` is `grid`, once all maps that the
+    /// episodes of `runs` need are there; `None` if it reads none.
+    pub(super) fn cam_reader(
+        &self,
+        grid: Option<usize>,
+        data: &EpisodeData,
+        runs: &[Vec<Episode>],
+    ) -> Result<Option<CamReader>, TrainError> {
+        let Some(reader) = CamReader::new(grid, self.cams.as_ref(), "the evaluation")? else {
+            return Ok(None);
+        };
+        let images = runs.iter().flatten().flat_map(|episode| {
+            let images = std::iter::once(episode.query).chain(self.supports_of(episode));
+            images.map(|position| (position, episode.class))
+        });
+        reader.check(&data.dataset, images.collect())?;
+        Ok(Some(reader))
+    }
+
+    /// Makes sure that an evaluation of a model whose `cam_grid` is `grid` will find its coarse maps.
+    pub(crate) fn check_cams(
+        &self,
+        grid: Option<usize>,
+        data: &EpisodeData,
+    ) -> Result<(), TrainError> {
+        if grid.is_some() {
+            let draw = self.seeds.iter().map(|&seed| self.draw(data, seed));
+            self.cam_reader(grid, data, &draw.collect::<Result<Vec<_>, _>>()?)?;
+        }
+        Ok(())
     }
 
     pub(super) fn check(&self) -> Result<(), TrainError> {

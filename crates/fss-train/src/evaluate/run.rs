@@ -15,7 +15,7 @@ use super::{
     Novelty, Protocol, SeedRun,
 };
 use crate::observer::EvaluationObserver;
-use crate::tensor::{image_tensor, mask_tensor, prediction};
+use crate::tensor::{cam_batch, image_tensor, mask_tensor, prediction};
 use crate::{EpisodeData, Stop, TrainError};
 
 /// An episode that was segmented and scored.
@@ -46,7 +46,7 @@ pub struct EpisodeOutcome<'a> {
 /// # Errors
 /// [`TrainError`] for files that cannot be read, episodes that cannot be drawn, a full disk;
 /// [`TrainError::SeenClasses`] for a model that was trained on classes tested, unless the plan allows
-/// it; and [`TrainError::Interrupted`] if `stop` was requested.
+/// it; [`TrainError::Setting`] for a model that reads coarse maps under a plan without; and [`TrainError::Interrupted`] if `stop` was requested.
 pub fn evaluate<M: FewShotModel>(
     model: &M,
     data: &EpisodeData,
@@ -64,16 +64,17 @@ pub fn evaluate<M: FewShotModel>(
     }
     let drawn =
         plan.seeds.iter().map(|&seed| plan.draw(data, seed)).collect::<Result<Vec<_>, _>>()?;
+    let cams = plan.cam_reader(model.cam_grid(), data, &drawn)?;
     let mut cache = FeatureCache::new(&plan.reuse, device)?;
     let metrics = || Metrics::new(plan.protocol, data.fold.classes(), &tested);
     let mut runs: Vec<(Metrics, Vec<EpisodeRecord>)> =
         plan.seeds.iter().map(|_| (metrics(), Vec::new())).collect();
 
-    for input in read_ahead(data, drawn, plan)? {
+    for input in read_ahead(data, drawn, plan, cams)? {
         if stop.is_requested() {
             return Err(TrainError::Interrupted { what: "the evaluation" });
         }
-        let input = input?;
+        let input = input??;
         let (metrics, records) = &mut runs[input.run];
         let seed = plan.seeds[input.run];
         if records.is_empty() {
@@ -147,9 +148,11 @@ pub fn predict_episode<M: FewShotModel>(
         ..plan.clone()
     };
     let mut cache = FeatureCache::new(&plan.reuse, device)?;
-    let mut inputs = read_ahead(data, vec![vec![episode.clone()]], &plan)?;
+    let drawn = vec![vec![episode.clone()]];
+    let cams = plan.cam_reader(model.cam_grid(), data, &drawn)?;
+    let mut inputs = read_ahead(data, drawn, &plan, cams)?;
     match inputs.next() {
-        Some(input) => segment(model, data, &plan, device, &mut cache, &input?),
+        Some(input) => segment(model, data, &plan, device, &mut cache, &input??),
         None => Err(TrainError::Interrupted { what: "reading the episode" }),
     }
 }
@@ -163,8 +166,10 @@ fn segment<M: FewShotModel>(
     input: &EpisodeInput,
 ) -> Result<Array2<u8>, TrainError> {
     let transform = plan.protocol.transform(data.benchmark());
-    let mut features = |position: usize| -> Result<Features, TrainError> {
-        cache.get_or_compute(position, || {
+    // `place` is 0 for the query and k for support k, from 1. Coarse maps belong to the class, so the
+    // cache, which knows images alone, must not see them.
+    let mut features = |position: usize, place: usize| -> Result<Features, TrainError> {
+        let taps = cache.get_or_compute(position, || {
             let image: Tensor<4> = match input.images.get(&position) {
                 Some(image) => image_tensor(image.view(), device),
                 None => {
@@ -173,17 +178,23 @@ fn segment<M: FewShotModel>(
                 }
             };
             Ok(model.features(image))
+        })?;
+        Ok(match input.cams.get(place) {
+            Some(map) => taps.with_cam(cam_batch([map], device)?),
+            None => taps,
         })
     };
     let shots = input
         .supports
         .iter()
         .zip(&input.masks[1..])
-        .map(|(&position, mask)| {
-            Ok(Shot { features: features(position)?, mask: mask_tensor(mask.view(), device) })
+        .zip(1..)
+        .map(|((&position, mask), place)| {
+            let features = features(position, place)?;
+            Ok(Shot { features, mask: mask_tensor(mask.view(), device) })
         })
         .collect::<Result<Vec<_>, TrainError>>()?;
-    let query = features(input.episode.query)?;
+    let query = features(input.episode.query, 0)?;
     let (height, width) = input.masks[0].dim();
     let predict = |shots: &[Shot]| {
         let support = model.encode_support(shots)?;

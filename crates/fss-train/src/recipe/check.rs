@@ -1,10 +1,12 @@
 //! Values that make no sense are refused before anything is built.
 
+use fss_backbone::{NormTraining, TapBackboneConfig};
 use fss_data::Benchmark;
 use fss_data::folds::FoldScheme;
 
 use super::{Init, ModelSettings, Recipe, Sampling};
 use crate::TrainError;
+use crate::evaluate::Protocol;
 
 impl Recipe {
     /// Checks every value.
@@ -25,6 +27,7 @@ impl Recipe {
         self.validation.protocol.check()?;
         self.evaluation.protocol.check()?;
         self.backbone.validate()?;
+        self.check_model()?;
         let counts = [
             ("episodes.shot", self.episodes.shot),
             ("episodes.batch", self.episodes.batch),
@@ -39,7 +42,8 @@ impl Recipe {
         ];
         let model_counts = match &self.model {
             ModelSettings::Mlc(mlc) => mlc.counts(),
-            ModelSettings::Ssp(_) => Vec::new(),
+            ModelSettings::Imr(imr) => imr.counts(),
+            ModelSettings::Ssp(_) | ModelSettings::Hsnet(_) => Vec::new(),
         };
         for (key, count) in counts.into_iter().chain(model_counts) {
             if count == 0 {
@@ -65,12 +69,14 @@ impl Recipe {
                 "give at most `episodes.total`, else no model is ever validated",
             ));
         }
-        let scratch = match self.init {
-            Init::Scratch { seed, .. } => seed,
-            Init::Weights { .. } => 0,
+        let head = match &self.model {
+            ModelSettings::Hsnet(hsnet) => hsnet.seed,
+            ModelSettings::Imr(imr) => imr.seed,
+            _ => 0,
         };
         let seeds = [
-            ("init.seed", scratch),
+            ("init.seed", self.init.seed()),
+            ("model.seed", head),
             ("episodes.seed", self.episodes.seed),
             ("validation.seed", self.validation.seed),
         ];
@@ -84,26 +90,18 @@ impl Recipe {
         if let Sampling::Official { workers: 0 } = self.episodes.sampling {
             return Err(self.refuse("episodes.sampling.workers", "0", "use 4, as published"));
         }
-        for (key, value) in [
-            ("optim.lr", self.optim.lr),
-            ("optim.momentum", self.optim.momentum),
-            ("optim.weight_decay", self.optim.weight_decay),
-        ] {
-            if !value.is_finite() || value < 0.0 {
-                let value = value.to_string();
-                return Err(self.refuse(key, &value, "give a number of at least 0"));
-            }
-        }
-        if let ModelSettings::Mlc(mlc) = &self.model {
-            for (key, value, [least, most]) in mlc.numbers() {
-                if !(least..=most).contains(&value) {
-                    let remedy = if most == f64::MAX {
-                        format!("give a finite number of at least {least}")
-                    } else {
-                        format!("give a number from {least} to {most}")
-                    };
-                    return Err(self.refuse(key, &value.to_string(), &remedy));
-                }
+        let model_numbers = match &self.model {
+            ModelSettings::Mlc(mlc) => mlc.numbers(),
+            _ => Vec::new(),
+        };
+        for (key, value, [least, most]) in self.optim.numbers().into_iter().chain(model_numbers) {
+            if !(least..=most).contains(&value) {
+                let remedy = match most {
+                    f64::MAX => format!("give a finite number of at least {least}"),
+                    most if most < 1.0 => format!("give a number from {least} to below 1"),
+                    most => format!("give a number from {least} to {most}"),
+                };
+                return Err(self.refuse(key, &value.to_string(), &remedy));
             }
         }
         if let Some((key, problem)) = self.optim.schedule.problem() {
@@ -118,6 +116,62 @@ impl Recipe {
         Ok(())
     }
 
+    /// Checks that the parts suit the model.
+    fn check_model(&self) -> Result<(), TrainError> {
+        match &self.model {
+            ModelSettings::Ssp(_) | ModelSettings::Mlc(_) => self.deep_stem().map(|_| ()),
+            ModelSettings::Hsnet(_) => self.check_tapped().map(|_| ()),
+            ModelSettings::Imr(_) => {
+                let network = self.check_tapped()?;
+                // The head has a learnt value for every position of the map.
+                let grid = |side: usize| network.feature_sizes([side; 2])[0][0];
+                for (key, protocol) in [
+                    ("validation.protocol", self.validation.protocol),
+                    ("evaluation.protocol", self.evaluation.protocol),
+                ] {
+                    let fits = match protocol {
+                        Protocol::Hsnet(options) => grid(options.side) == grid(self.episodes.crop),
+                        Protocol::Official => false,
+                    };
+                    if !fits {
+                        let side = self.episodes.crop;
+                        let remedy = format!(
+                            "imr reads images of the one size it was trained on; give \
+                             {{ kind = \"hsnet\", side = {side} }}"
+                        );
+                        return Err(self.refuse(key, &protocol.label(), &remedy));
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// What HSNet and IMR have in common.
+    fn check_tapped(&self) -> Result<TapBackboneConfig, TrainError> {
+        let network = self.tap_network()?;
+        let kind = self.model.kind();
+        if !self.train.frozen.is_empty() || self.train.norms != NormTraining::Frozen {
+            return Err(self.error(
+                format!("`train` says what of the backbone learns, but that of {kind} never does"),
+                "give `frozen = []` and `norms = \"frozen\"`",
+            ));
+        }
+        if self.episodes.sampling != Sampling::Hsnet {
+            return Err(self.error(
+                format!("`episodes.sampling` cuts images, but {kind} learns from whole ones"),
+                "give `kind = \"hsnet\"` there",
+            ));
+        }
+        if self.episodes.shot > 1 {
+            let remedy = format!(
+                "{kind} learns from 1 support; what it learnt can be evaluated with any number"
+            );
+            return Err(self.refuse("episodes.shot", &self.episodes.shot.to_string(), &remedy));
+        }
+        Ok(network)
+    }
+
     fn refuse(&self, key: &str, value: &str, remedy: &str) -> TrainError {
         self.error(format!("`{key}` is {value}"), remedy)
     }
@@ -129,12 +183,20 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use fss_backbone::{DeepStemResNetConfig, Depth, Stage, TapNetwork};
 
-    fn problem(change: impl FnOnce(&mut Recipe)) -> String {
-        let mut recipe = Recipe::builtin("ssp-pascal").unwrap();
+    use super::*;
+    use crate::optim::Rule;
+    use crate::recipe::ImrSettings;
+
+    fn problem_of(name: &str, change: impl FnOnce(&mut Recipe)) -> String {
+        let mut recipe = Recipe::builtin(name).unwrap();
         change(&mut recipe);
         recipe.check().unwrap_err().to_string()
+    }
+
+    fn problem(change: impl FnOnce(&mut Recipe)) -> String {
+        problem_of("ssp-pascal", change)
     }
 
     #[test]
@@ -156,8 +218,47 @@ mod tests {
         };
         assert!(joint(|j| j.channels = 0).contains("`model.mining.channels`"));
         assert!(joint(|j| j.weight = f64::NAN).contains("`model.mining.weight`"));
+        assert!(problem(|r| r.optim.rule = Rule::sgd(-1.0, 0.0)).contains("`optim.momentum`"));
+        let betas = problem(|r| {
+            r.optim.rule = Rule::Adam { beta1: 0.9, beta2: 1.0, epsilon: 1e-8, weight_decay: 0.0 };
+        });
+        assert!(betas.contains("`optim.betas` is 1") && betas.contains("below 1"), "{betas}");
         assert!(problem(|r| r.data.fold = 4).contains('4'));
         assert!(problem(|r| r.data.dataset = Benchmark::Own).contains("listed"));
         assert!(problem(|r| r.data.folds = FoldScheme::Listed).contains("PASCAL-5i"));
+    }
+
+    #[test]
+    fn parts_that_do_not_suit_the_model_are_named() {
+        let taps = TapBackboneConfig::new(TapNetwork::Resnet50);
+        let deep = DeepStemResNetConfig::new(Depth::R50);
+        for name in ["ssp-pascal", "mlc-pascal"] {
+            let message = problem_of(name, |r| r.backbone = taps.into());
+            assert!(message.contains("`backbone.network`") && message.contains(&name[..3]));
+        }
+        for (name, kind) in [("hsnet-coco", "hsnet"), ("imr-coco", "imr")] {
+            let message = |change: fn(&mut Recipe)| {
+                let message = problem_of(name, change);
+                assert!(message.contains(kind), "{message}");
+                message
+            };
+            let backbone = problem_of(name, |r| r.backbone = deep.into());
+            assert!(backbone.contains("`backbone.depth`") && backbone.contains(kind), "{backbone}");
+            assert!(message(|r| r.episodes.shot = 5).contains("`episodes.shot` is 5"));
+            assert!(message(|r| r.episodes.sampling = Sampling::Seeded).contains("sampling"));
+            assert!(message(|r| r.train.frozen.push(Stage::Layer1)).contains("frozen = []"));
+            assert!(message(|r| r.train.norms = NormTraining::ScaleShift).contains("never does"));
+        }
+        let stages = |r: &mut Recipe| {
+            r.model = ModelSettings::Imr(ImrSettings { stages: 0, ..ImrSettings::default() });
+        };
+        assert!(problem_of("imr-pascal", stages).contains("`model.stages` is 0"));
+        let official = problem_of("imr-pascal", |r| r.evaluation.protocol = Protocol::Official);
+        assert!(official.contains("`evaluation.protocol`") && official.contains("side = 400"));
+        // Sides of 393 to 400 pixels give one map.
+        let mut near = Recipe::builtin("imr-pascal").unwrap();
+        near.episodes.crop = 393;
+        near.check().unwrap();
+        assert!(problem_of("imr-pascal", |r| r.episodes.crop = 392).contains("side = 392"));
     }
 }

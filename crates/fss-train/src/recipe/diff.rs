@@ -9,7 +9,7 @@ use crate::digest::fingerprint;
 const FREE_SECTIONS: [&str; 1] = ["checkpoint"];
 
 /// Keys of sections that only say where something lies.
-const FREE_KEYS: [(&str, &str); 1] = [("data", "splits")];
+const FREE_KEYS: [(&str, &str); 2] = [("data", "splits"), ("model", "cams")];
 
 impl Recipe {
     /// A fingerprint of everything that changes what a run computes, as 16 hexadecimal digits.
@@ -81,5 +81,26 @@ mod tests {
         other.data.splits = Some("elsewhere".into());
         assert!(paper.differences(&other).is_empty());
         assert_eq!(paper.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn files_of_earlier_versions_keep_their_fingerprints() {
+        let known = [
+            ("mlc-coco", "ca0591ad6384c62c"),
+            ("mlc-full-coco", "8d00031e45f2a3c0"),
+            ("mlc-full-pascal", "3730bbe4a9bf2c33"),
+            ("mlc-full-synthetic", "97af16b0efde4936"),
+            ("mlc-pascal", "42ce3160c82e2520"),
+            ("mlc-synthetic", "1375f6f6ff333150"),
+            ("ssp-coco", "098313c49fb69d2d"),
+            ("ssp-coco-synthetic", "efd7ec6f28d48601"),
+            ("ssp-fss1000", "7879cde84af3755a"),
+            ("ssp-fss1000-synthetic", "7818b5232d610c4a"),
+            ("ssp-pascal", "be9e1d61e5c11ae3"),
+            ("ssp-synthetic", "62fc6885cd43fc0a"),
+        ];
+        for (name, fingerprint) in known {
+            assert_eq!(Recipe::builtin(name).unwrap().fingerprint(), fingerprint, "{name}");
+        }
     }
 }

@@ -21,19 +21,25 @@
 //! # Ok::<(), fss_train::TrainError>(())
 //! ```
 
+mod backbone;
 mod builtin;
 mod check;
 mod diff;
+mod hsnet;
 mod mlc;
+mod optim;
 mod parse;
 mod settings;
 
+pub use backbone::BackboneSettings;
 pub use builtin::BUILTIN_NAMES;
+pub use hsnet::{BorderPixels, CamSettings, FirstMask, HsnetSettings, ImrSettings, SupportMask};
 pub use mlc::{
     BackgroundRectification, BackgroundSettings, DecoderExport, ForegroundRectification,
     JointSettings, Mining, MlcSettings, PoolSettings, Rectification,
 };
+pub use optim::OptimSettings;
 pub use settings::{
     CheckpointSettings, DataSettings, EpisodeSettings, EvaluationSettings, Init, ModelSettings,
-    OptimSettings, Recipe, Sampling, SelectionRule, SspSettings, TrainSettings, ValidationSettings,
+    Recipe, Sampling, SelectionRule, SspSettings, TrainSettings, ValidationSettings,
 };

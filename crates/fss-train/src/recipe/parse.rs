@@ -5,6 +5,8 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::Recipe;
+use super::backbone::FAMILY_KEYS;
+use super::optim::RULE_KEYS;
 use crate::TrainError;
 
 /// The key by which a file names the built-in recipe that it starts from.
@@ -43,6 +45,7 @@ impl Recipe {
                 let base = Self::builtin(&base)
                     .map_err(|e| error(format!("`{EXTENDS}`: {e}"), "name a built-in recipe"))?;
                 let mut whole = base.to_table();
+                supersede(&mut whole, &table);
                 merge(&mut whole, table);
                 Value::Table(whole).try_into().map_err(unreadable)?
             }
@@ -70,6 +73,25 @@ impl Recipe {
     fn to_table(&self) -> Table {
         // A recipe holds only tables, arrays, text, numbers within range and paths.
         Table::try_from(self).unwrap_or_default()
+    }
+}
+
+/// Drops settings of the base recipe that belong to a choice which the file makes otherwise, where no
+/// tag tells so.
+fn supersede(base: &mut Table, over: &Table) {
+    let section = |table: &Table, name: &str| table.get(name)?.as_table().cloned();
+    if let (Some(old), Some(new)) = (section(base, "backbone"), section(over, "backbone"))
+        && FAMILY_KEYS.iter().any(|key| new.contains_key(*key) && !old.contains_key(*key))
+    {
+        base.remove("backbone");
+    }
+    if let (Some(mut old), Some(new)) = (section(base, "optim"), section(over, "optim")) {
+        let rule = |table: &Table| table.get("rule")?.as_str().map(str::to_owned);
+        let [before, after] = [rule(&old), rule(&new)];
+        if after.is_some_and(|after| after != before.unwrap_or_else(|| "sgd".to_owned())) {
+            old.retain(|key, _| !RULE_KEYS.contains(&key));
+            base.insert("optim".to_owned(), Value::Table(old));
+        }
     }
 }
 
@@ -102,6 +124,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optim::Rule;
     use crate::recipe::Init;
 
     fn error(text: &str) -> String {
@@ -134,6 +157,30 @@ mod tests {
         )
         .unwrap();
         assert_eq!(recipe.init, Init::Scratch { seed: 3, calibration_episodes: 0 });
+    }
+
+    #[test]
+    fn another_rule_or_family_drops_the_settings_of_the_one_before() {
+        let adam = Recipe::from_toml(
+            "extends = \"ssp-pascal\"\n[optim]\nrule = \"adam\"\nbetas = [0.5, 0.75]\n",
+            "mine.toml",
+        )
+        .unwrap();
+        let rule = Rule::Adam { beta1: 0.5, beta2: 0.75, epsilon: 1e-8, weight_decay: 0.0 };
+        assert_eq!((adam.optim.rule, adam.optim.lr), (rule, 1e-3));
+        let decayed = "extends = \"hsnet-pascal\"\n[optim]\nrule = \"adam\"\nweight_decay = 0.5\n";
+        assert!(Recipe::from_toml(decayed, "mine.toml").unwrap().to_toml().contains("0.999"));
+
+        let vgg = "extends = \"hsnet-pascal\"\n[backbone]\nnetwork = \"vgg16\"\n";
+        assert_eq!(Recipe::from_toml(vgg, "mine.toml").unwrap().backbone.name(), "vgg16");
+        let taps = error("extends = \"ssp-pascal\"\n[backbone]\nnetwork = \"resnet50\"\n");
+        assert!(taps.contains("`backbone.network`") && taps.contains("ssp"), "{taps}");
+        let deep = error("extends = \"hsnet-pascal\"\n[backbone]\ndepth = \"resnet50\"\n");
+        assert!(deep.contains("`backbone.depth`") && deep.contains("hsnet"), "{deep}");
+        let both = error(
+            "extends = \"ssp-pascal\"\n[backbone]\ndepth = \"resnet50\"\nnetwork = \"vgg16\"\n",
+        );
+        assert!(both.contains("both `depth` and `network`"), "{both}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fss_backbone::{DeepStemResNetConfig, NormTraining, Stage};
+use fss_backbone::{NormTraining, Stage};
 use fss_data::benchmark::{BenchmarkRoot, OpenOptions};
 use fss_data::folds::{Fold, FoldScheme};
 use fss_data::own::OwnOptions;
@@ -10,10 +10,9 @@ use fss_data::{Benchmark, Split};
 use fss_heads::Refine;
 use serde::{Deserialize, Serialize};
 
-use super::MlcSettings;
+use super::{BackboneSettings, HsnetSettings, ImrSettings, MlcSettings, OptimSettings};
 use crate::TrainError;
 use crate::evaluate::Protocol;
-use crate::schedule::Schedule;
 
 /// All that a training run is set to. Every part is explicit; nothing is read from the clock or
 /// the environment.
@@ -24,8 +23,8 @@ pub struct Recipe {
     pub name: String,
     /// The head.
     pub model: ModelSettings,
-    /// The backbone: `depth` and `width` (64 is the published one).
-    pub backbone: DeepStemResNetConfig,
+    /// The backbone: `depth` or `network`, and `width` (64 is the published one).
+    pub backbone: BackboneSettings,
     /// Where the weights come from.
     pub init: Init,
     /// Data set, fold and splits.
@@ -53,6 +52,10 @@ pub enum ModelSettings {
     Ssp(SspSettings),
     /// Mining latent classes (ICCV 2021).
     Mlc(MlcSettings),
+    /// Hypercorrelation squeeze (ICCV 2021).
+    Hsnet(HsnetSettings),
+    /// Iterative mutual refinement from class names (IJCAI 2022).
+    Imr(ImrSettings),
 }
 
 impl ModelSettings {
@@ -61,6 +64,8 @@ impl ModelSettings {
         match self {
             Self::Ssp(_) => "ssp",
             Self::Mlc(_) => "mlc",
+            Self::Hsnet(_) => "hsnet",
+            Self::Imr(_) => "imr",
         }
     }
 }
@@ -77,7 +82,7 @@ pub struct SspSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "from", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Init {
-    /// A file of pretrained backbone weights.
+    /// A file of pretrained backbone weights, or of the whole model.
     Weights {
         /// `.pth`, `.safetensors` or `.bpk`.
         path: PathBuf,
@@ -90,6 +95,16 @@ pub enum Init {
         /// starts. 0 leaves mean 0 and variance 1.
         calibration_episodes: usize,
     },
+}
+
+impl Init {
+    /// The seed of the backbone's random weights; 0 where a file gives them.
+    pub fn seed(&self) -> u64 {
+        match self {
+            Self::Scratch { seed, .. } => *seed,
+            Self::Weights { .. } => 0,
+        }
+    }
 }
 
 /// Data set, fold and splits.
@@ -160,7 +175,7 @@ pub struct EpisodeSettings {
     pub total: usize,
     /// Episodes between two validations.
     pub snapshot: usize,
-    /// Side of the square crop, in pixels.
+    /// Side of the square crop, or of the square that images are resized to, in pixels.
     pub crop: usize,
     /// Seed of the training episodes. Snapshot number s (from 0) is drawn with `seed + s`. The
     /// published code takes the wall clock instead, so its runs cannot be repeated.
@@ -194,30 +209,23 @@ pub enum Sampling {
     /// Each episode follows from the seed and its number alone, whatever the workers; the query,
     /// too, shows an object of at least `min_pixels`.
     Seeded,
-}
-
-/// Optimiser (SGD with momentum) and learning rate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimSettings {
-    /// Base learning rate.
-    pub lr: f64,
-    /// Momentum.
-    pub momentum: f64,
-    /// L2 penalty.
-    pub weight_decay: f64,
-    /// How the rate changes.
-    pub schedule: Schedule,
+    /// By the rules of HSNet, on whole images that are resized to `crop` x `crop` pixels, neither cut
+    /// nor mirrored: PASCAL-5i and FSS-1000 take each pair of image and class of the list once, in
+    /// random order, and so on from the next pass where a snapshot has more episodes than the list
+    /// pairs; COCO-20i draws a class, then one of its images. Supports may repeat. Each episode
+    /// follows from the seed and its number alone; the published code takes the wall clock.
+    Hsnet,
 }
 
 /// Which parts learn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSettings {
-    /// Stages that keep their weights: `stem`, `layer1`, `layer2`, `layer3`.
+    /// Stages that keep their weights: `stem`, `layer1`, `layer2`, `layer3`. None for a backbone with
+    /// taps, which never learns.
     pub frozen: Vec<Stage>,
     /// Whether scale and shift of the norms learn: `frozen` as published, or `scale_shift`. Their
-    /// statistics never change.
+    /// statistics never change. `frozen` for a backbone with taps.
     pub norms: NormTraining,
 }
 

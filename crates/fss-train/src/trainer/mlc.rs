@@ -29,7 +29,7 @@ impl RecipeModel for Mlc {
         let ModelSettings::Mlc(settings) = &recipe.model else {
             return Err(other_kind(recipe, "mlc"));
         };
-        let mut config = MlcConfig::new(recipe.backbone);
+        let mut config = MlcConfig::new(recipe.deep_stem()?);
         config.mining = recipe.model.mining().map(JointSettings::decoder);
         config.background = settings.background();
         Ok(config.init_with(build_backbone(recipe, device)?))

@@ -13,7 +13,7 @@ mod stream;
 mod weights;
 
 pub use model::RecipeModel;
-pub use run::{Start, TrainOutcome, TrainingRun, initial_model, initial_model_for, train};
+pub use run::{RunCams, Start, TrainOutcome, TrainingRun, initial_model, initial_model_for, train};
 pub use sampler::SamplerState;
 pub use step::training_step;
 

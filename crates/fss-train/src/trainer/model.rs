@@ -23,7 +23,8 @@ pub trait RecipeModel: TrainableModel {
     /// If the recipe is for another model, or its settings make no network.
     fn build(recipe: &Recipe, device: &Device) -> Result<Self, TrainError>;
 
-    /// Puts in the weights that training starts from: those of a file, or none (the random ones),
+    /// Puts in the weights that training starts from: those of a file (of the backbone alone, the
+    /// head staying random, or of a whole model), or none (the random ones),
     /// with the norms' statistics taken from `calibration` images `[B, 3, H, W]` if there are any.
     ///
     /// # Errors
@@ -89,24 +90,20 @@ pub trait RecipeModel: TrainableModel {
     }
 }
 
-/// The recipe's backbone with random weights, its frozen parts set.
+/// The recipe's deep-stem backbone with random weights, its frozen parts set.
 pub(super) fn build_backbone(
     recipe: &Recipe,
     device: &Device,
 ) -> Result<DeepStemResNet, TrainError> {
-    recipe.backbone.validate()?;
-    let seed = match recipe.init {
-        Init::Scratch { seed, .. } => seed,
-        Init::Weights { .. } => 0,
-    };
-    Ok(recipe
-        .backbone
-        .init(device, seed)
+    let config = recipe.deep_stem()?;
+    config.validate()?;
+    Ok(config
+        .init(device, recipe.init.seed())
         .freeze(&recipe.train.frozen)
         .with_norm_training(recipe.train.norms))
 }
 
-/// See [`RecipeModel::initialise`].
+/// [`RecipeModel::initialise`] for a deep-stem backbone.
 pub(super) fn initialise_backbone(
     mut backbone: DeepStemResNet,
     init: &Init,

@@ -9,9 +9,10 @@ use fss_heads::Refine;
 
 use super::batch::episode_batch;
 use super::session::Session;
-use super::stream::SnapshotStream;
+use super::stream::{SnapshotStream, StreamSource};
 use super::weights::metadata;
 use super::{RecipeModel, files};
+use crate::cams::{CamReader, Cams};
 use crate::checkpoint::{Best, CheckpointFolder};
 use crate::evaluate::{
     Evaluation, EvaluationPlan, FeatureReuse, KnownFrom, Protocol, SeenClasses, Supports,
@@ -19,7 +20,7 @@ use crate::evaluate::{
 };
 use crate::log::LogEntry;
 use crate::observer::TrainObserver;
-use crate::recipe::{Init, ModelSettings, Recipe};
+use crate::recipe::{Init, ModelSettings, Recipe, Sampling, SupportMask};
 use crate::{EpisodeData, Stop, TrainError};
 
 /// How a run begins.
@@ -51,6 +52,17 @@ pub struct TrainingRun {
     pub loader: LoaderOptions,
     /// How evaluations keep features. It has no influence on the result.
     pub reuse: FeatureReuse,
+    /// Where coarse maps come from, for models that read them.
+    pub cams: RunCams,
+}
+
+/// The coarse maps of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunCams {
+    /// Of the base classes in the training images.
+    pub train: Option<Cams>,
+    /// Of the novel classes in the images of validations and of the final evaluation.
+    pub novel: Option<Cams>,
 }
 
 /// How a run ended.
@@ -108,14 +120,40 @@ impl TrainingRun {
         }
     }
 
+    /// What reads the training images' coarse maps for a model whose `cam_grid` is `grid`, once the
+    /// maps of the whole run, validations included, are known to be there; `None` if it reads none.
+    pub(super) fn cam_reader(&self, grid: Option<usize>) -> Result<Option<CamReader>, TrainError> {
+        let Some(reader) = CamReader::new(grid, self.cams.train.as_ref(), "training")? else {
+            return Ok(None);
+        };
+        if self.recipe.episodes.sampling != Sampling::Hsnet {
+            return Err(TrainError::setting(
+                "the model reads coarse maps of whole images, but `episodes.sampling` cuts them",
+                "set `episodes.sampling.kind` to hsnet",
+            ));
+        }
+        let lists = self.train.hsnet_lists()?;
+        let placed = lists.listing.pairs().map(|(image, class)| (lists.positions[image], class));
+        reader.check(&self.train.dataset, placed.collect())?;
+        self.validation_plan().check_cams(grid, &self.novel)?;
+        self.evaluation_plan().check_cams(grid, &self.test)?;
+        Ok(Some(reader))
+    }
+
     /// What is measured under a protocol, for reports.
     fn model(&self, protocol: Protocol) -> String {
         let Recipe { model, backbone, .. } = &self.recipe;
-        let refined = match model {
-            ModelSettings::Ssp(ssp) if protocol.refine(ssp.refine) == Refine::On => ", refined",
-            _ => "",
+        let variant = match model {
+            ModelSettings::Ssp(ssp) if protocol.refine(ssp.refine) == Refine::On => {
+                ", refined".to_owned()
+            }
+            ModelSettings::Hsnet(hsnet) if hsnet.support_mask == SupportMask::Unmasked => {
+                ", supports unmasked".to_owned()
+            }
+            ModelSettings::Imr(imr) => format!(", {} stages", imr.stages),
+            _ => String::new(),
         };
-        format!("{} with {}{refined}", model.kind(), backbone.depth)
+        format!("{} with {}{variant}", model.kind(), backbone.name())
     }
 
     /// The plan of an evaluation under any protocol: with the recipe's shot, and with what the model
@@ -133,6 +171,7 @@ impl TrainingRun {
             seen: SeenClasses::Refuse,
             reuse: self.reuse.clone(),
             loader: LoaderOptions { threads: 1, prefetch: self.loader.prefetch },
+            cams: self.cams.novel.clone(),
         }
     }
 }
@@ -158,7 +197,8 @@ pub fn initial_model_for<M: RecipeModel>(
     let calibration = match recipe.init {
         Init::Scratch { calibration_episodes: episodes @ 1.., .. } => {
             // The first episodes that the run will train on.
-            let mut stream = SnapshotStream::begin(train, &recipe.episodes, 0, episodes, loader)?;
+            let source = StreamSource { data: train, recipe, cams: None, options: loader };
+            let mut stream = SnapshotStream::begin(source, 0, episodes)?;
             Some(episode_batch(&stream.take(episodes)?, device)?.query)
         }
         _ => None,

@@ -8,16 +8,17 @@ use super::batch::episode_batch;
 use super::extra::{Expected, ExtraImages};
 use super::run::{TrainingRun, initial_model};
 use super::step::training_step;
-use super::stream::SnapshotStream;
+use super::stream::{SnapshotStream, StreamSource};
 use super::weights::metadata;
 use super::{RecipeModel, files};
 use crate::Stop;
 use crate::TrainError;
+use crate::cams::CamReader;
 use crate::checkpoint::{Best, Checkpoint, CheckpointFolder, Progress};
 use crate::evaluate::evaluate;
 use crate::log::{LogEntry, RunLog};
 use crate::observer::{IterationReport, TrainObserver, ValidationReport};
-use crate::optim::{NamedOptimizer, Rule};
+use crate::optim::NamedOptimizer;
 
 /// Model, optimiser, episodes and log between two iterations.
 pub(super) struct Session<'a, M> {
@@ -26,6 +27,7 @@ pub(super) struct Session<'a, M> {
     optimizer: NamedOptimizer,
     stream: SnapshotStream,
     extra: Option<ExtraImages>,
+    cams: Option<CamReader>,
     log: RunLog,
     done: u64,
     validation_due: bool,
@@ -44,13 +46,15 @@ impl<'a, M: RecipeModel> Session<'a, M> {
             ));
         }
         let model: M = initial_model(run)?;
+        let cams = run.cam_reader(model.cam_grid())?;
         let extra = ExtraImages::open(run, model.encoder(), Expected::Origin)?;
         Ok(Self {
             run,
             model,
             optimizer: optimizer::<M>(run),
-            stream: begin_snapshot(run, 0)?,
+            stream: begin_snapshot(run, cams.as_ref(), 0)?,
             extra,
+            cams,
             log: RunLog::open(&run.folder.join(files::LOG), 0)?,
             done: 0,
             validation_due: false,
@@ -85,13 +89,14 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         let Progress { iteration: done, validation_due, sampler, best, log_bytes, .. } = progress;
         let wanted = progress.pseudo_masks.as_deref();
         let extra = ExtraImages::open(run, None, Expected::Fingerprint { wanted, done })?;
+        let cams = run.cam_reader(model.cam_grid())?;
         let per_snapshot = run.recipe.episodes.snapshot_iterations();
         let at_boundary =
             done.is_multiple_of(per_snapshot) && done < run.recipe.episodes.iterations();
         let stream = if at_boundary {
-            begin_snapshot(run, done)?
+            begin_snapshot(run, cams.as_ref(), done)?
         } else {
-            SnapshotStream::resume(&run.train, sampler, episodes_left(run, done), run.loader)?
+            SnapshotStream::resume(source(run, cams.as_ref()), sampler, episodes_left(run, done))?
         };
         Ok(Self {
             run,
@@ -99,6 +104,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
             optimizer,
             stream,
             extra,
+            cams,
             log: RunLog::open(&run.folder.join(files::LOG), log_bytes)?,
             done,
             validation_due,
@@ -151,7 +157,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         observer.iteration_finished(&report);
         self.validation_due = self.done.is_multiple_of(per_snapshot) || self.is_done();
         if self.done.is_multiple_of(per_snapshot) && !self.is_done() {
-            self.stream = begin_snapshot(self.run, self.done)?;
+            self.stream = begin_snapshot(self.run, self.cams.as_ref(), self.done)?;
         }
         Ok(())
     }
@@ -220,16 +226,22 @@ impl<'a, M: RecipeModel> Session<'a, M> {
 }
 
 fn optimizer<M: RecipeModel>(run: &TrainingRun) -> NamedOptimizer {
-    let settings = &run.recipe.optim;
-    let plain = NamedOptimizer::new(Rule::sgd(settings.momentum, settings.weight_decay));
+    let plain = NamedOptimizer::new(run.recipe.optim.rule.clone());
     M::groups(&run.recipe).into_iter().fold(plain, NamedOptimizer::with_group)
 }
 
 /// The stream of the snapshot that begins after `done` iterations.
-fn begin_snapshot(run: &TrainingRun, done: u64) -> Result<SnapshotStream, TrainError> {
-    let settings = &run.recipe.episodes;
-    let snapshot = done / settings.snapshot_iterations();
-    SnapshotStream::begin(&run.train, settings, snapshot, episodes_left(run, done), run.loader)
+fn begin_snapshot(
+    run: &TrainingRun,
+    cams: Option<&CamReader>,
+    done: u64,
+) -> Result<SnapshotStream, TrainError> {
+    let snapshot = done / run.recipe.episodes.snapshot_iterations();
+    SnapshotStream::begin(source(run, cams), snapshot, episodes_left(run, done))
+}
+
+fn source<'a>(run: &'a TrainingRun, cams: Option<&'a CamReader>) -> StreamSource<'a> {
+    StreamSource { data: &run.train, recipe: &run.recipe, cams, options: run.loader }
 }
 
 /// Episodes from iteration `done` to the end of its snapshot, or of the run.

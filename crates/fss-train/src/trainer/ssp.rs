@@ -22,7 +22,7 @@ impl RecipeModel for Ssp {
             return Err(other_kind(recipe, "ssp"));
         };
         let backbone = build_backbone(recipe, device)?;
-        Ok(SspConfig::new(recipe.backbone).with_refine(settings.refine).init_with(backbone))
+        Ok(SspConfig::new(recipe.deep_stem()?).with_refine(settings.refine).init_with(backbone))
     }
 
     fn initialise(

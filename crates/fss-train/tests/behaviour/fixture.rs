@@ -17,7 +17,7 @@ use fss_train::{EpisodeData, RunData, Stop};
 /// Six iterations with a validation after the third and the sixth.
 pub fn recipe() -> Recipe {
     let mut recipe = Recipe::builtin("ssp-synthetic").expect("a built-in recipe");
-    recipe.backbone = DeepStemResNetConfig::new(Depth::R18).with_width(4);
+    recipe.backbone = DeepStemResNetConfig::new(Depth::R18).with_width(4).into();
     recipe.init = Init::Scratch { seed: 1, calibration_episodes: 3 };
     recipe.data.min_pixels = 40;
     recipe.episodes.batch = 2;
@@ -55,6 +55,7 @@ pub fn run(root: &Path, folder: &Path, recipe: Recipe) -> TrainingRun {
         device: Device::flex(),
         loader: LoaderOptions { threads: 2, prefetch: 4 },
         reuse: FeatureReuse::On { budget_bytes: 1 << 20, spill: Spill::Recompute },
+        cams: Default::default(),
     }
 }
 
@@ -62,8 +63,9 @@ pub fn run(root: &Path, folder: &Path, recipe: Recipe) -> TrainingRun {
 pub fn novel_data(root: &Path) -> (EpisodeData, Ssp) {
     let recipe = recipe();
     let novel = RunData::open(root, &recipe.data).expect("data").test;
-    let backbone = recipe.backbone.init(&Device::flex(), 3);
-    (novel, fss_heads::SspConfig::new(recipe.backbone).init_with(backbone))
+    let network = recipe.deep_stem().expect("a deep stem");
+    let backbone = network.init(&Device::flex(), 3);
+    (novel, fss_heads::SspConfig::new(network).init_with(backbone))
 }
 
 /// Requests a stop after an iteration, or in the validation that follows it.

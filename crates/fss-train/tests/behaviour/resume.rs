@@ -7,8 +7,10 @@ use fss_heads::Ssp;
 use fss_train::checkpoint::Checkpoint;
 use fss_train::log::{LogEntry, RunLog};
 use fss_train::observer::Silent;
+use fss_train::optim::Rule;
 use fss_train::recipe::Sampling;
-use fss_train::trainer::{Start, TrainOutcome, TrainingRun, files, train};
+use fss_train::schedule::Schedule;
+use fss_train::trainer::{SamplerState, Start, TrainOutcome, TrainingRun, files, train};
 use fss_train::{Stop, TrainError};
 
 use crate::fixture::{StopAfter, generate_data, recipe, run};
@@ -156,8 +158,56 @@ fn runs_with_seeded_episodes_resume_to_the_same_bits() {
     finish(&stopped, Start::Resume);
     assert_same(&straight, &stopped, "seeded episodes");
 
+    let weights = |run: &TrainingRun| fs::read(run.folder.join(files::BEST)).expect("weights");
     let official = run(&root, &folder.path().join("official"), recipe());
     finish(&official, Start::Fresh);
-    let weights = |run: &TrainingRun| fs::read(run.folder.join(files::BEST)).expect("weights");
     assert!(weights(&official) != weights(&straight), "other episodes, other weights");
+}
+
+#[test]
+fn adam_and_whole_images_resume_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("data");
+    generate_data(&root);
+    let adam = || {
+        let mut recipe = recipe();
+        recipe.optim.lr = 1e-3;
+        recipe.optim.rule =
+            Rule::Adam { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 };
+        recipe.optim.schedule = Schedule::Constant;
+        recipe.episodes.sampling = Sampling::Hsnet;
+        recipe
+    };
+    let straight = run(&root, &folder.path().join("straight"), adam());
+    finish(&straight, Start::Fresh);
+    let log = RunLog::read(&straight.folder.join(files::LOG)).expect("a log");
+    for entry in &log {
+        if let LogEntry::Iteration { rate, loss, .. } = entry {
+            assert!(*rate == 1e-3 && loss.is_some());
+        }
+    }
+    // In a snapshot, at its end, and in the next.
+    for iteration in [1, 3, 4] {
+        let what = format!("Adam, stopped at {iteration}");
+        let stopped = run(&root, &folder.path().join(&what), adam());
+        let stop = Stop::new();
+        let mut observer =
+            StopAfter { iteration, in_validation: false, stop: stop.clone(), seen: 0 };
+        train::<Ssp>(&stopped, Start::Fresh, &mut observer, &stop).expect("a run");
+        let best = stopped.folder.join(files::BEST);
+        assert_eq!(best.is_file(), iteration > 3, "the best model is there after a validation");
+        finish(&stopped, Start::Resume);
+        assert_same(&straight, &stopped, &what);
+    }
+    let last = straight.checkpoints().latest().expect("a folder").expect("a checkpoint");
+    let state = Checkpoint::load(&last).expect("a whole checkpoint");
+    let moments = state.optimizer.iter().filter(|t| t.key.starts_with("moment2.")).count();
+    assert!(moments > 0 && state.optimizer.len() == 3 * moments);
+    assert!(matches!(state.progress.sampler, SamplerState::Hsnet { next: 6, .. }));
+
+    let mut other = straight.clone();
+    other.recipe.optim.rule = Rule::sgd(0.9, 0.0);
+    let error =
+        train::<Ssp>(&other, Start::Resume, &mut Silent, &Stop::new()).expect_err("changed");
+    assert!(error.to_string().contains("`optim.rule`"), "{error}");
 }
