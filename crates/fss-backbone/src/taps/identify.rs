@@ -32,9 +32,7 @@ impl TapBackboneConfig {
             file.shapes().filter_map(|(k, shape)| Some((k.strip_prefix(prefix)?, shape))),
         )
     }
-}
 
-impl TapBackboneConfig {
     /// Refuses a file whose tensors under `prefix` are those of another network.
     ///
     /// # Errors
