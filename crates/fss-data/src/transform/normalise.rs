@@ -31,7 +31,7 @@ impl Normalisation {
     pub const CLIP: Self = Self {
         divisor: 255.0,
         mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
-        std: [0.268_629_54, 0.261_302_58, 0.275_777_11],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
 
     /// The same mean and deviation, on the scale 0 to 255: equal but for rounding.

@@ -34,7 +34,7 @@ fn values(map: &Array2<f32>) -> Vec<f32> {
     map.iter().copied().collect()
 }
 
-/// The square of an image whose longer passes go first where that is cheaper, as Pillow 13 does.
+/// The square by the order of passes that Pillow 13 takes, which the published systems did not know.
 fn with_other_order(preprocess: &ClipPreprocess, source: &RgbImage) -> RgbImage {
     let short = source.width().min(source.height()) as usize;
     let scaled = |side: u32| preprocess.side * side as usize / short;

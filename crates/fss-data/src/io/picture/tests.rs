@@ -180,8 +180,8 @@ fn four_component_jpeg(values: [u8; 4], transform: Option<u8>) -> Vec<u8> {
     segment(0xC4, &[&[0x10][..], &lengths(0, 1), &[0]].concat());
     segment(0xDA, &[4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]);
     let mut bits = String::new();
-    for block in 0..8 {
-        let difference = if block < 4 { i32::from(values[block]) - 128 } else { 0 };
+    // Two blocks a component; the second is as the first.
+    for difference in values.map(|value| i32::from(value) - 128).into_iter().chain([0; 4]) {
         let size = 32 - difference.unsigned_abs().leading_zeros() as usize;
         bits += &format!("{size:04b}");
         if size > 0 {
@@ -190,7 +190,7 @@ fn four_component_jpeg(values: [u8; 4], transform: Option<u8>) -> Vec<u8> {
         }
         bits += "0";
     }
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits += "1";
     }
     for byte in bits.as_bytes().chunks(8) {
