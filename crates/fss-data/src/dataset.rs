@@ -382,7 +382,8 @@ impl SegmentationDataset {
         }
     }
 
-    fn check_position(&self, position: usize) -> Result<(), DataError> {
+    /// Refuses a position that there is not.
+    pub(crate) fn check_position(&self, position: usize) -> Result<(), DataError> {
         if position < self.len() {
             return Ok(());
         }

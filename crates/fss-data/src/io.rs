@@ -21,6 +21,7 @@ pub use palette::voc_palette;
 pub(crate) use picture::decode_image;
 pub use picture::{image_size, read_image, write_jpeg, write_png};
 pub use wide::{WIDE_IGNORE, mask_note, read_wide_mask, write_wide_mask};
+pub(crate) use write::write_atomic_unflushed;
 pub use write::{write_atomic, write_atomic_with};
 
 /// The largest width or height, in pixels, that is read.

@@ -3,6 +3,7 @@
 
 pub mod annotations;
 pub mod benchmark;
+pub mod cam;
 pub mod check;
 pub mod coco;
 pub mod dataset;

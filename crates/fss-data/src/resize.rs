@@ -1,11 +1,14 @@
-//! Resizes that protocols fix to the last bit: Pillow's for 8-bit images, PyTorch's nearest.
+//! Resizes that protocols fix to the last bit: Pillow's for 8-bit images, PyTorch's nearest; and
+//! OpenCV's linear one for maps of numbers.
 //!
 //! Pillow's bilinear and bicubic filters widen when they shrink (antialiasing), and work in
 //! integers with 22 fractional bits. Faster libraries keep fewer bits and so differ by a grey
 //! level here and there, which is enough to move published numbers in their last digit.
 
+mod linear;
 mod pillow;
 
+pub use linear::resize_linear;
 pub use pillow::{Filter, PassOrder, pillow_nearest, resize_rgb, resize_rgb_ordered};
 
 use ndarray::Array2;

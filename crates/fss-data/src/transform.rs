@@ -1,10 +1,12 @@
 //! From images and label masks to what networks take: crops, mirroring, normalised tensors,
 //! binary masks.
 
+mod clip;
 mod hsnet;
 mod normalise;
 mod train;
 
+pub use clip::{ClipPreprocess, ClipView};
 pub use hsnet::{Compare, HsnetPreprocess, HsnetView, IgnoredPixels, Role};
 pub use normalise::{Normalisation, normalise};
 pub use train::{TrainTransform, crop, flip_horizontal, pad_to};

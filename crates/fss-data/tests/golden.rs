@@ -1,5 +1,7 @@
 //! Golden cases of the data crate: outputs of the official code.
 
+#[path = "golden/cam.rs"]
+mod cam;
 #[path = "golden/episodes.rs"]
 mod episodes;
 #[path = "golden/hsnet.rs"]

@@ -27,6 +27,13 @@ impl Normalisation {
     pub const IMAGENET: Self =
         Self { divisor: 255.0, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
+    /// Mean and deviation of CLIP's training images for values in [0, 1].
+    pub const CLIP: Self = Self {
+        divisor: 255.0,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    };
+
     /// The same mean and deviation, on the scale 0 to 255: equal but for rounding.
     pub const fn at_byte_scale(self) -> Self {
         let [m0, m1, m2] = self.mean;

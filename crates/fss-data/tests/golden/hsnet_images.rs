@@ -31,7 +31,7 @@ fn golden_hsnet_nearest_index() {
 }
 
 /// An image `[3, H, W]`, or `[1, H, W]` of a grey file, as a file of its own kind.
-fn write_image(case: &Case, name: &str, path: &Path) {
+pub fn write_image(case: &Case, name: &str, path: &Path) {
     let (shape, bytes) = case.u8(name);
     let (width, height) = (shape[2] as u32, shape[1] as u32);
     let saved = if shape[0] == 1 {
@@ -43,7 +43,7 @@ fn write_image(case: &Case, name: &str, path: &Path) {
 }
 
 /// An image that is stored as planes `[3, H, W]`.
-fn planes(case: &Case, name: &str) -> RgbImage {
+pub fn planes(case: &Case, name: &str) -> RgbImage {
     let (shape, bytes) = case.u8(name);
     let (height, width) = (shape[1], shape[2]);
     RgbImage::from_fn(width as u32, height as u32, |x, y| {

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use image::{GrayImage, ImageBuffer, Luma, Rgba};
+use image::{GrayImage, ImageBuffer, Luma, LumaA, Rgba};
 use tempfile::TempDir;
 
 use super::*;
@@ -102,6 +102,129 @@ fn grey_alpha_and_deep_pictures_become_rgb() {
     let float = ImageBuffer::from_pixel(2, 2, Rgb([0.5f32, 0.5, 0.5]));
     float.save(place.path("float.tiff")).unwrap();
     assert!(message(&place.path("float.tiff")).contains("8-bit"));
+}
+
+#[test]
+fn alpha_is_dropped_from_grey_and_deep_pictures() {
+    let place = Place::new();
+    ImageBuffer::from_pixel(2, 2, LumaA([77u8, 0])).save(place.path("a.png")).unwrap();
+    assert_eq!(read_image(&place.path("a.png")).unwrap().get_pixel(1, 1).0, [77; 3]);
+    ImageBuffer::from_pixel(2, 2, LumaA([0x12FFu16, 5])).save(place.path("b.png")).unwrap();
+    assert_eq!(read_image(&place.path("b.png")).unwrap().get_pixel(1, 1).0, [0x12; 3]);
+    let deep = ImageBuffer::from_pixel(2, 2, Rgba([0x12FFu16, 0x8000, 0xFFFF, 5]));
+    deep.save(place.path("c.png")).unwrap();
+    assert_eq!(read_image(&place.path("c.png")).unwrap().get_pixel(1, 1).0, [0x12, 0x80, 0xFF]);
+}
+
+/// A PNG of one row with 4 bits a pixel, in colours of a palette or greys.
+fn png_row(colour: png::ColorType, transparent: Option<&[u8]>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, 4, 1);
+    encoder.set_color(colour);
+    encoder.set_depth(png::BitDepth::Four);
+    if colour == png::ColorType::Indexed {
+        encoder.set_palette(vec![1, 2, 3, 40, 50, 60, 200, 0, 255]);
+    }
+    if let Some(alpha) = transparent {
+        encoder.set_trns(alpha.to_vec());
+    }
+    // Entries 0, 1, 2, 1.
+    encoder.write_header().unwrap().write_image_data(&[0x01, 0x21]).unwrap();
+    bytes
+}
+
+#[test]
+fn palettes_are_resolved_and_few_bits_stretched() {
+    let place = Place::new();
+    let row = |bytes: &[u8]| -> Vec<[u8; 3]> {
+        let image = read_image(&place.file("row.png", bytes)).unwrap();
+        image.pixels().map(|pixel| pixel.0).collect()
+    };
+    let colours = [[1, 2, 3], [40, 50, 60], [200, 0, 255], [40, 50, 60]];
+    assert_eq!(row(&png_row(png::ColorType::Indexed, None)), colours);
+    // Transparent entries keep their colour.
+    assert_eq!(row(&png_row(png::ColorType::Indexed, Some(&[0, 128]))), colours);
+    let greys = [[0; 3], [17; 3], [34; 3], [17; 3]];
+    assert_eq!(row(&png_row(png::ColorType::Grayscale, None)), greys);
+    assert_eq!(row(&png_row(png::ColorType::Grayscale, Some(&[0, 1]))), greys);
+
+    let colours = RgbImage::from_fn(5, 3, |x, y| Rgb([(x * 50) as u8, (y * 90) as u8, 7]));
+    let frame = image::Frame::new(image::DynamicImage::from(colours.clone()).into_rgba8());
+    let mut gif = Vec::new();
+    image::codecs::gif::GifEncoder::new(&mut gif).encode_frame(frame).unwrap();
+    assert_eq!(read_image(&place.file("a.gif", &gif)).unwrap(), colours);
+}
+
+/// A JPEG of one colour with four components, as stored: its blocks hold their mean and no more.
+/// `transform` is what the Adobe segment says, if there is one.
+fn four_component_jpeg(values: [u8; 4], transform: Option<u8>) -> Vec<u8> {
+    let mut bytes = vec![0xFF, 0xD8];
+    let mut segment = |code: u8, content: &[u8]| {
+        bytes.extend([0xFF, code]);
+        bytes.extend((content.len() as u16 + 2).to_be_bytes());
+        bytes.extend(content);
+    };
+    if let Some(transform) = transform {
+        segment(0xEE, &[&b"Adobe\0\x64\0\0\0\0"[..], &[transform]].concat());
+    }
+    // The mean is stored in units of 8 / 8.
+    segment(0xDB, &[&[0][..], &[8; 64]].concat());
+    segment(0xC0, &[8, 0, 8, 0, 16, 4, 1, 0x11, 0, 2, 0x11, 0, 3, 0x11, 0, 4, 0x11, 0]);
+    // Differences of 0 to 8 bits have codes of four bits each; the end of a block is one bit.
+    let lengths = |place: usize, count: u8| {
+        let mut lengths = [0; 16];
+        lengths[place] = count;
+        lengths
+    };
+    segment(0xC4, &[&[0][..], &lengths(3, 9), &[0, 1, 2, 3, 4, 5, 6, 7, 8]].concat());
+    segment(0xC4, &[&[0x10][..], &lengths(0, 1), &[0]].concat());
+    segment(0xDA, &[4, 1, 0, 2, 0, 3, 0, 4, 0, 0, 63, 0]);
+    let mut bits = String::new();
+    // Two blocks a component; the second is as the first.
+    for difference in values.map(|value| i32::from(value) - 128).into_iter().chain([0; 4]) {
+        let size = 32 - difference.unsigned_abs().leading_zeros() as usize;
+        bits += &format!("{size:04b}");
+        if size > 0 {
+            let code = if difference < 0 { difference + (1 << size) - 1 } else { difference };
+            bits += &format!("{code:0size$b}");
+        }
+        bits += "0";
+    }
+    while !bits.len().is_multiple_of(8) {
+        bits += "1";
+    }
+    for byte in bits.as_bytes().chunks(8) {
+        let byte = byte.iter().fold(0, |sum, bit| 2 * sum + (bit - b'0'));
+        bytes.push(byte);
+        if byte == 0xFF {
+            bytes.push(0);
+        }
+    }
+    bytes.extend([0xFF, 0xD9]);
+    bytes
+}
+
+#[test]
+fn cmyk_jpegs_are_converted() {
+    let place = Place::new();
+    // Inks are stored upside down, as all programs do that write such files: 255 is no ink.
+    for (values, transform, want) in [
+        ([200, 100, 50, 255], Some(0), [200, 100, 50]),
+        ([200, 100, 50, 255], None, [200, 100, 50]),
+        ([200, 100, 50, 128], Some(0), [100, 50, 25]),
+        ([255, 255, 255, 0], Some(0), [0, 0, 0]),
+        // Luma and two neutral chroma values: of the inks themselves, not of what they leave.
+        ([55, 128, 128, 255], Some(2), [200, 200, 200]),
+        ([55, 128, 128, 128], Some(2), [100, 100, 100]),
+    ] {
+        let bytes = four_component_jpeg(values, transform);
+        let image = read_image(&place.file("cmyk.jpg", &bytes)).unwrap();
+        assert_eq!(image.dimensions(), (16, 8));
+        for pixel in image.pixels() {
+            let close = std::iter::zip(pixel.0, want).all(|(got, want)| got.abs_diff(want) <= 1);
+            assert!(close, "{values:?}, {transform:?}: {pixel:?}, not {want:?}");
+        }
+    }
 }
 
 #[test]
