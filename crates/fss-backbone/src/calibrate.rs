@@ -41,7 +41,7 @@ impl DeepStemResNet {
     }
 }
 
-fn calibrate_block(block: &mut ResidualBlock, x: Tensor<4>) -> Tensor<4> {
+pub(crate) fn calibrate_block(block: &mut ResidualBlock, x: Tensor<4>) -> Tensor<4> {
     let shortcut = match &mut block.projection {
         Some(unit) => calibrate_unit(unit, x.clone(), None, Activation::None),
         None => x.clone(),
@@ -51,7 +51,7 @@ fn calibrate_block(block: &mut ResidualBlock, x: Tensor<4>) -> Tensor<4> {
     calibrate_unit(&mut block.last, x, Some(shortcut), block.activation)
 }
 
-fn calibrate_unit(
+pub(crate) fn calibrate_unit(
     unit: &mut ConvUnit,
     x: Tensor<4>,
     residual: Option<Tensor<4>>,

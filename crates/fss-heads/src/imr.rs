@@ -147,17 +147,25 @@ impl ImrConfig {
     /// # Errors
     /// As [`ImrConfig::validate`].
     pub fn init(&self, device: &Device, seed: u64) -> Result<Imr, HeadError> {
-        self.validate()?;
-        Ok(self.init_with(self.backbone.init(device, seed), device, seed))
+        self.init_with(self.backbone.init(device, seed), device, seed)
     }
 
     /// Builds the model around a backbone, the rest with random weights.
-    fn init_with(&self, backbone: TapBackbone, device: &Device, seed: u64) -> Imr {
+    ///
+    /// # Errors
+    /// As [`ImrConfig::validate`].
+    pub fn init_with(
+        &self,
+        backbone: TapBackbone,
+        device: &Device,
+        seed: u64,
+    ) -> Result<Imr, HeadError> {
+        self.validate()?;
         let middle = MIDDLE_PER_WIDTH * self.backbone.width.max(1);
         let conv = |key: &str, shape: [usize; 3]| Convolution::new(key, shape, seed, device);
         let state = vec![0.0; CHANNELS * self.grid * self.grid];
         let state = TensorData::new(state, [1, CHANNELS, self.grid, self.grid]);
-        Imr {
+        Ok(Imr {
             backbone,
             project: (self.backbone.network != TapNetwork::Vgg16)
                 .then(|| conv("conv1024_512", [2 * middle, middle, 1])),
@@ -167,7 +175,7 @@ impl ImrConfig {
             decoder: Decoder::new("", seed, device),
             res: vec![conv("res.0", [3, 10, 1]), conv("res.2", [10, 2, 1])],
             settings: Settings::of(self),
-        }
+        })
     }
 }
 
@@ -240,6 +248,11 @@ impl Imr {
     /// Number of refinement stages.
     pub fn stages(&self) -> usize {
         self.settings.stages
+    }
+
+    /// Whose map masks whose features first.
+    pub fn first_mask(&self) -> FirstMask {
+        self.settings.first_mask
     }
 
     /// The same model with another number of stages (at least 1); no weight depends on it.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use fss_data::cam::CamFolder;
 use fss_data::{ClassId, SegmentationDataset};
 use ndarray::Array2;
 
@@ -34,6 +35,28 @@ pub trait CamSource: fmt::Debug + Send + Sync {
         pairs: &[(usize, ClassId)],
         grid: usize,
     ) -> Result<(), TrainError>;
+}
+
+/// Files, as `fss cam` or the published code made them.
+impl CamSource for CamFolder {
+    fn cam(
+        &self,
+        dataset: &SegmentationDataset,
+        position: usize,
+        class: ClassId,
+        grid: usize,
+    ) -> Result<Array2<f32>, TrainError> {
+        Ok(self.read(dataset, position, class, grid)?)
+    }
+
+    fn check(
+        &self,
+        dataset: &SegmentationDataset,
+        pairs: &[(usize, ClassId)],
+        _grid: usize,
+    ) -> Result<(), TrainError> {
+        Ok(CamFolder::check(self, dataset, pairs.iter().copied())?)
+    }
 }
 
 /// A shared [`CamSource`]. Two are equal if they are the same one.

@@ -92,6 +92,26 @@ impl TapBackbone {
         Self { network, ..self }
     }
 
+    /// Sets the running means and variances of all norms from a batch of normalised images, for a
+    /// network of random convolutions; see
+    /// [`DeepStemResNet::calibrate_norms`](crate::DeepStemResNet::calibrate_norms). VGG has no norms,
+    /// and a folded network none left: both come back unchanged.
+    ///
+    /// # Shapes
+    /// - images: `[B, 3, H, W]`, B >= 1
+    #[must_use]
+    pub fn calibrate_norms(self, images: Tensor<4>) -> Self {
+        if self.is_folded() {
+            tracing::warn!("calibrate_norms: the backbone is folded, nothing to calibrate");
+            return self;
+        }
+        let network = match self.network {
+            Family::Resnet(network) => Family::Resnet(network.calibrate(images.without_autodiff())),
+            vgg @ Family::Vgg(_) => vgg,
+        };
+        Self { network, ..self }
+    }
+
     /// Whether norms were merged by [`TapBackbone::fold`].
     pub fn is_folded(&self) -> bool {
         match &self.network {

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, activation::relu};
 use fss_kernels::{Activation, ConvGeometry};
 
 use crate::block::{BlockPlan, ConvUnit, ResidualBlock, Route, layer, run};
+use crate::calibrate::{calibrate_block, calibrate_unit};
 use crate::config::BlockKind;
 use crate::init::Init;
 use crate::resnet::max_pool;
@@ -66,6 +67,17 @@ impl TapResNet {
             layer3: fold(self.layer3),
             layer4: fold(self.layer4),
         }
+    }
+
+    /// See [`DeepStemResNet::calibrate_norms`](crate::DeepStemResNet::calibrate_norms).
+    pub(super) fn calibrate(mut self, images: Tensor<4>) -> Self {
+        let mut x = max_pool(calibrate_unit(&mut self.stem, images, None, Activation::Relu));
+        for layer in [&mut self.layer1, &mut self.layer2, &mut self.layer3, &mut self.layer4] {
+            for block in layer {
+                x = calibrate_block(block, x);
+            }
+        }
+        self
     }
 
     pub(super) fn is_folded(&self) -> bool {

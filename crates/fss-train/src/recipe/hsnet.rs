@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use fss_data::transform::IgnoredPixels;
+use fss_heads::{FirstMask, SupportMask};
 use serde::{Deserialize, Serialize};
 
 use super::ModelSettings;
@@ -17,17 +18,6 @@ pub struct HsnetSettings {
     pub ignore: BorderPixels,
     /// Seed of the head's random weights, which no file of backbone weights has.
     pub seed: u64,
-}
-
-/// Whether HSNet masks the features of supports.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SupportMask {
-    /// By the support's mask, as published.
-    #[default]
-    Masked,
-    /// Not at all: the row without it in the paper's ablation, which was trained that way.
-    Unmasked,
 }
 
 /// What pixels with label 255 (PASCAL's borders of objects) are in training.
@@ -68,18 +58,6 @@ impl Default for ImrSettings {
             cams: CamSettings::default(),
         }
     }
-}
-
-/// Whose coarse map masks the features before IMR's first stage.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FirstMask {
-    /// The other image's: the query's features by the support's map and the support's by the query's,
-    /// as the published code does.
-    #[default]
-    Crossed,
-    /// The image's own, as the paper describes it.
-    Own,
 }
 
 /// Folders of coarse maps. They only say where something lies, so a run may be resumed with others.

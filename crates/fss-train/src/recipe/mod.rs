@@ -33,7 +33,7 @@ mod settings;
 
 pub use backbone::BackboneSettings;
 pub use builtin::BUILTIN_NAMES;
-pub use hsnet::{BorderPixels, CamSettings, FirstMask, HsnetSettings, ImrSettings, SupportMask};
+pub use hsnet::{BorderPixels, CamSettings, HsnetSettings, ImrSettings};
 pub use mlc::{
     BackgroundRectification, BackgroundSettings, DecoderExport, ForegroundRectification,
     JointSettings, Mining, MlcSettings, PoolSettings, Rectification,

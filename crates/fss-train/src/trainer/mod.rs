@@ -2,6 +2,7 @@
 
 mod batch;
 mod extra;
+mod hsnet;
 mod mlc;
 mod model;
 mod run;

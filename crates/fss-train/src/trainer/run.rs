@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use fss_data::io::write_atomic;
 use fss_data::loader::LoaderOptions;
-use fss_heads::Refine;
+use fss_heads::{Refine, SupportMask};
 
 use super::batch::episode_batch;
 use super::session::Session;
@@ -20,7 +20,7 @@ use crate::evaluate::{
 };
 use crate::log::LogEntry;
 use crate::observer::TrainObserver;
-use crate::recipe::{Init, ModelSettings, Recipe, Sampling, SupportMask};
+use crate::recipe::{Init, ModelSettings, Recipe, Sampling};
 use crate::{EpisodeData, Stop, TrainError};
 
 /// How a run begins.
