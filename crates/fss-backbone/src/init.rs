@@ -24,7 +24,12 @@ impl Init<'_> {
     ///
     /// The values are made when they are first looked at: a network that is filled from a file
     /// never needs them.
-    pub(crate) fn normal(&self, key: &str, shape: [usize; 4], std: f64) -> Param<Tensor<4>> {
+    pub(crate) fn normal<const D: usize>(
+        &self,
+        key: &str,
+        shape: [usize; D],
+        std: f64,
+    ) -> Param<Tensor<D>> {
         let stream = mix(self.seed ^ mix(hash(key)));
         let make = move |device: &Device, require_grad: bool| {
             let values: Vec<f32> = (0..shape.iter().product::<usize>() as u64)

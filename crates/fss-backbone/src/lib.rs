@@ -1,6 +1,7 @@
 //! Backbones for few-shot semantic segmentation on Burn, weights in and out.
 //!
-//! The one family here is the deep-stem ResNet that SSP and MLC are built on: three 3x3 stem
+//! [`clip`] is CLIP with a ResNet image encoder, and Grad-CAM on it. The other family is the
+//! deep-stem ResNet that SSP and MLC are built on: three 3x3 stem
 //! convolutions, no `layer4`, dilation instead of stride in `layer3`, and no ReLU at the very end,
 //! so features are signed. [`DeepStemResNetConfig`] makes one, [`load_weights`] fills it from an
 //! official `.pth` file, [`DeepStemResNet::freeze`] sets what training leaves alone, and
@@ -21,6 +22,7 @@
 
 mod block;
 mod calibrate;
+pub mod clip;
 mod config;
 mod error;
 mod fold;
@@ -44,6 +46,6 @@ pub use taps::{TapBackboneConfig, TapNetwork};
 pub use weights::{
     FileFormat, KeyStyle, LoadOptions, LoadReport, ModuleFile, NamedTensor, OfficialKeys,
     Strictness, TensorSummary, WeightsSummary, inspect_weights, load_module, load_module_tensors,
-    load_weights, load_weights_with, module_tensors, read_tensors, save_burnpack, save_safetensors,
-    save_safetensors_with,
+    load_weights, load_weights_with, module_shapes, module_tensors, read_tensors, save_burnpack,
+    save_safetensors, save_safetensors_with,
 };

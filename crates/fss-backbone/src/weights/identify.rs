@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::keys::SortedFile;
+use crate::clip::ClipConfig;
 use crate::config::{BlockKind, DeepStemResNetConfig, Depth, Layer3};
 use crate::error::BackboneError;
 
@@ -19,6 +20,8 @@ pub(crate) enum Identity {
     },
     /// A ResNet with torchvision's stem.
     SevenBySeven { stem_shape: Vec<usize>, depth: Option<Depth> },
+    /// A CLIP with a ResNet image encoder.
+    Clip(ClipConfig),
     /// Something else, in words if it has well-known names.
     Other(Option<&'static str>),
 }
@@ -37,6 +40,9 @@ pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
 pub(crate) fn identify(shapes: &Shapes<'_>) -> Identity {
     let blocks = [1, 2, 3].map(|layer| count_blocks(shapes, layer));
     let has = |key: &str| shapes.contains_key(key);
+    if let Ok(clip) = ClipConfig::from_shapes(|key| shapes.get(key).copied()) {
+        return Identity::Clip(clip);
+    }
     let kind = match has("layer1.0.conv3.weight") {
         true => BlockKind::Bottleneck,
         false => BlockKind::Basic,
@@ -56,6 +62,14 @@ pub(crate) fn identify(shapes: &Shapes<'_>) -> Identity {
     }
 }
 
+/// What the keys and shapes of a file look like, in words.
+pub(crate) fn describe_network(shapes: &Shapes<'_>) -> Option<String> {
+    match shapes.keys().any(|key| key.starts_with("hpn_learner.")) {
+        true => Some("a checkpoint of HSNet or IMR".to_owned()),
+        false => identify(shapes).describe(),
+    }
+}
+
 fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {
     let prefix = format!("layer{layer}.");
     let numbers = shapes
@@ -66,7 +80,11 @@ fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {
 
 fn well_known(shapes: &Shapes<'_>) -> Option<&'static str> {
     let any = |prefix: &str| shapes.keys().any(|key| key.starts_with(prefix));
-    if any("features.denseblock1.") {
+    if any("visual.transformer.") || any("visual.class_embedding") {
+        Some("a CLIP with a vision transformer (ViT)")
+    } else if any("visual.layer1.") {
+        Some("a part of a CLIP with a ResNet image encoder")
+    } else if any("features.denseblock1.") {
         Some("a DenseNet")
     } else if any("features.0.") {
         Some("a VGG network")
@@ -91,6 +109,7 @@ impl Identity {
                 Some(depth) => format!("torchvision's {depth} (7x7 stem)"),
                 None => "a ResNet with torchvision's 7x7 stem".to_owned(),
             }),
+            Self::Clip(config) => Some(config.to_string()),
             Self::Other(words) => words.map(str::to_owned),
         }
     }

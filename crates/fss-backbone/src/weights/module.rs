@@ -40,6 +40,14 @@ pub fn module_tensors<M: OfficialKeys>(module: &M) -> Result<Vec<NamedTensor>, B
     collector.found
 }
 
+/// Keys and shapes of all parameters and buffers of a module, in the module's order, without their
+/// values.
+pub fn module_shapes<M: OfficialKeys>(module: &M) -> Vec<(String, Vec<usize>)> {
+    let mut shapes = Shapes { path: Place::default(), key: M::official_key, found: Vec::new() };
+    module.visit(&mut shapes);
+    shapes.found
+}
+
 /// Puts back what [`module_tensors`] gave, strictly; `origin` names the place in errors.
 ///
 /// # Errors
@@ -200,11 +208,9 @@ fn assign<M: OfficialKeys>(
     path: &Path,
     strictness: Strictness,
 ) -> Result<(M, Outcome), BackboneError> {
-    let mut shapes = Shapes { path: Place::default(), key: M::official_key, found: Vec::new() };
-    module.visit(&mut shapes);
     let mut outcome = Outcome::default();
     let mut fitting = Vec::new();
-    for (key, expected) in shapes.found {
+    for (key, expected) in module_shapes(&module) {
         let Some(tensor) = tensors.remove(&key) else {
             outcome.missing.push(key);
             continue;
