@@ -46,6 +46,115 @@ pub fn write_legacy_pth(path: &Path, tensors: &[Entry]) {
     write(path, &out);
 }
 
+/// How floating-point tensors are stored.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Precision {
+    /// float32
+    Single,
+    /// float16
+    Half,
+}
+
+/// Writes a TorchScript archive as `torch.jit.save` does: a module for every part of the keys, and in
+/// the root module further int64 scalars. All strides are those of row-major tensors.
+pub fn write_torchscript(
+    path: &Path,
+    tensors: &[Entry],
+    scalars: &[(&str, i64)],
+    precision: Precision,
+) {
+    let mut zip = Zip::default();
+    let mut tree = Tree::default();
+    for (i, (key, _, _)) in tensors.iter().enumerate() {
+        tree.insert(key, i);
+    }
+    let mut pickle = Pickle::new();
+    let first_scalar = tensors.len();
+    script_module(&mut pickle, &tree, "Clip", &|pickle, i| {
+        let (key, shape, values) = &tensors[i];
+        let class = match precision {
+            _ if is_counter(key) => "LongStorage",
+            Precision::Single => "FloatStorage",
+            Precision::Half => "HalfStorage",
+        };
+        script_tensor(pickle, class, i, values.len(), shape);
+    });
+    // The root module is still open: its own scalars come last.
+    for (i, (name, _)) in scalars.iter().enumerate() {
+        pickle.text(name);
+        script_tensor(&mut pickle, "LongStorage", first_scalar + i, 1, &[]);
+    }
+    pickle.text("training").raw(b"\x89").raw(b"ub.");
+    for (i, tensor) in tensors.iter().enumerate() {
+        let bytes = match precision {
+            Precision::Half if !is_counter(&tensor.0) => {
+                tensor.2.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect()
+            }
+            _ => storage(tensor),
+        };
+        zip.add(&format!("tiny/data/{i}"), &bytes);
+    }
+    for (i, (_, value)) in scalars.iter().enumerate() {
+        zip.add(&format!("tiny/data/{}", first_scalar + i), &value.to_le_bytes());
+    }
+    zip.add("tiny/data.pkl", &pickle.0);
+    zip.add("tiny/code/__torch__.py", b"class Clip(Module):\n  __parameters__ = []\n");
+    zip.add("tiny/constants.pkl", b"\x80\x02).");
+    zip.add("tiny/version", b"3\n");
+    zip.add("tiny/byteorder", b"little");
+    write(path, &zip.finish());
+}
+
+/// Keys split at their dots: tensors by index, and modules.
+#[derive(Default)]
+struct Tree {
+    tensors: Vec<(String, usize)>,
+    modules: Vec<(String, Tree)>,
+}
+
+impl Tree {
+    fn insert(&mut self, key: &str, index: usize) {
+        let Some((module, rest)) = key.split_once('.') else {
+            self.tensors.push((key.to_owned(), index));
+            return;
+        };
+        let at = self.modules.iter().position(|(name, _)| name == module).unwrap_or_else(|| {
+            self.modules.push((module.to_owned(), Tree::default()));
+            self.modules.len() - 1
+        });
+        self.modules[at].1.insert(rest, index);
+    }
+}
+
+/// A module object with its attributes; the caller closes it with `ub`.
+fn script_module(
+    pickle: &mut Pickle,
+    tree: &Tree,
+    class: &str,
+    tensor: &dyn Fn(&mut Pickle, usize),
+) {
+    pickle.raw(format!("c__torch__\n{class}\n").as_bytes()).raw(b")\x81}(");
+    for (name, index) in &tree.tensors {
+        pickle.text(name);
+        tensor(pickle, *index);
+    }
+    pickle.text("_is_full_backward_hook").raw(b"N");
+    pickle.text("padding").raw(b"ctorch.jit._pickle\nbuild_intlist\n(](K\x00K\x01etR");
+    for (name, module) in &tree.modules {
+        pickle.text(name);
+        script_module(pickle, module, "Part", tensor);
+        pickle.raw(b"ub");
+    }
+}
+
+fn script_tensor(pickle: &mut Pickle, class: &str, key: usize, values: usize, shape: &[usize]) {
+    pickle.raw(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+    pickle.text("storage").raw(format!("ctorch\n{class}\n").as_bytes());
+    pickle.text(&key.to_string()).text("cuda:0").integer(values).raw(b"tQ").integer(0);
+    pickle.tuple(shape).tuple(&strides(shape));
+    pickle.raw(b"\x89ccollections\nOrderedDict\n)RtR");
+}
+
 fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }

@@ -135,7 +135,10 @@ pub(crate) fn finish(
 }
 
 /// `parameter` ready to meet `x`: outside autodiff if `x` is, so that nothing is recorded.
-fn beside<const D: usize>(parameter: Tensor<D>, x: &Tensor<4>) -> Tensor<D> {
+pub(crate) fn beside<const D: usize, const E: usize>(
+    parameter: Tensor<D>,
+    x: &Tensor<E>,
+) -> Tensor<D> {
     match x.is_autodiff() {
         true => follow_autodiff(parameter, x),
         false => parameter.without_autodiff(),

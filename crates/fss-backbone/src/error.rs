@@ -161,6 +161,40 @@ pub enum BackboneError {
         /// What was found, e.g. "NaN or infinity".
         what: &'static str,
     },
+    /// A file with the keys of a CLIP whose shapes contradict each other.
+    #[error(
+        "'{}' has the keys of a CLIP, but {reason}; it is damaged or of another architecture: use \
+         OpenAI's RN50.pt or a state dict of it",
+        path.display()
+    )]
+    ClipSizes {
+        /// The file.
+        path: PathBuf,
+        /// Which sizes do not fit.
+        reason: String,
+    },
+    /// CLIP was called with something that it cannot take.
+    #[error("CLIP cannot take this: {reason}")]
+    ClipInput {
+        /// What was given and what is needed.
+        reason: String,
+    },
+    /// A class name or description without a word.
+    #[error("a prompt is empty; name what to look for, e.g. \"dog\" or \"the red cup\"")]
+    EmptyPrompt,
+    /// A text of more tokens than the context of the text encoder holds.
+    #[error(
+        "the prompt \"{text}\" needs {size}, CLIP reads at most {limit} tokens; shorten it, or have it \
+         cut"
+    )]
+    LongPrompt {
+        /// Its beginning.
+        text: String,
+        /// Its size, with its unit.
+        size: String,
+        /// Most tokens.
+        limit: usize,
+    },
     /// Something needs the separate convolutions and norms that folding merged.
     #[error("cannot {action} a folded backbone: its norms are merged; do it before fold()")]
     Folded {

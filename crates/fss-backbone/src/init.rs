@@ -21,7 +21,12 @@ impl Init<'_> {
     }
 
     /// Normal numbers of mean 0 and a given standard deviation.
-    pub(crate) fn normal(&self, key: &str, shape: [usize; 4], std: f64) -> Param<Tensor<4>> {
+    pub(crate) fn normal<const D: usize>(
+        &self,
+        key: &str,
+        shape: [usize; D],
+        std: f64,
+    ) -> Param<Tensor<D>> {
         self.values(key, shape, move |stream, i| std * normal(stream, i))
     }
 

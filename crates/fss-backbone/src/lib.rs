@@ -1,6 +1,6 @@
 //! Backbones for few-shot semantic segmentation on Burn, weights in and out.
 //!
-//! There are two families. The deep-stem ResNet is what SSP and MLC are built on: three 3x3 stem
+//! There are three families. The deep-stem ResNet is what SSP and MLC are built on: three 3x3 stem
 //! convolutions, no `layer4`, dilation instead of stride in `layer3`, and no ReLU at the very end,
 //! so features are signed. [`DeepStemResNetConfig`] makes one, [`load_weights`] fills it from an
 //! official `.pth` file, [`DeepStemResNet::freeze`] sets what training leaves alone, and
@@ -8,7 +8,8 @@
 //!
 //! [`TapBackbone`] is torchvision's VGG-16, ResNet-50 or ResNet-101 as HSNet and IMR use it: frozen,
 //! and tapped at many depths. [`TapBackboneConfig`] makes one, [`ModuleFile`] or [`load_module`]
-//! fills it from an ImageNet file or a checkpoint.
+//! fills it from an ImageNet file or a checkpoint. [`clip`] is CLIP with a ResNet image encoder, and
+//! Grad-CAM on it.
 //!
 //! ```
 //! use burn::tensor::{Device, Tensor};
@@ -25,6 +26,7 @@
 
 mod block;
 mod calibrate;
+pub mod clip;
 mod config;
 mod error;
 mod fold;

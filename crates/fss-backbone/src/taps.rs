@@ -9,5 +9,5 @@ mod resnet;
 mod vgg;
 
 pub use config::{TapBackboneConfig, TapNetwork};
-pub(crate) use identify::describe_model;
+pub(crate) use identify::{correlating_method, describe_model, taps_of};
 pub use network::TapBackbone;

@@ -122,6 +122,23 @@ pub(super) fn describe_other(shapes: &Shapes<'_>, asked: &TapBackboneConfig) -> 
     well_known(shapes).map(str::to_owned)
 }
 
+/// The network with taps in a file, by itself or as the backbone of a model.
+pub(crate) fn taps_of(shapes: &Shapes<'_>) -> Option<TapBackboneConfig> {
+    let inner = shapes.iter().filter_map(|(k, shape)| Some((k.strip_prefix(BACKBONE)?, *shape)));
+    TapBackboneConfig::identify(inner).or_else(|| of_shapes(shapes))
+}
+
+/// Which method the head in a file belongs to, if it is one that correlates taps.
+pub(crate) fn correlating_method(shapes: &Shapes<'_>) -> Option<&'static str> {
+    if shapes.contains_key("hpn_learner.decoder1.0.weight") {
+        Some("hsnet")
+    } else if shapes.contains_key("convz0.weight") {
+        Some("imr")
+    } else {
+        None
+    }
+}
+
 /// The whole model that a file holds, in words, if its backbone is one that can be tapped or its
 /// head one of those that tap; `shapes` by the keys of its state dict.
 pub(crate) fn describe_model(shapes: &Shapes<'_>) -> Option<String> {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::keys::SortedFile;
+use crate::clip::ClipConfig;
 use crate::config::{BlockKind, DeepStemResNetConfig, Depth, Layer3};
 use crate::error::BackboneError;
+use crate::taps::describe_model;
 
 /// What the keys and shapes of a file say about its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(crate) enum Identity {
     },
     /// A ResNet with torchvision's stem.
     SevenBySeven { stem_shape: Vec<usize>, depth: Option<Depth> },
+    /// A CLIP with a ResNet image encoder.
+    Clip(ClipConfig),
     /// Something else, in words if it has well-known names.
     Other(Option<&'static str>),
 }
@@ -37,6 +41,9 @@ pub(crate) type Shapes<'a> = BTreeMap<&'a str, &'a [usize]>;
 pub(crate) fn identify(shapes: &Shapes<'_>) -> Identity {
     let ([a, b, c, _], kind) = blocks_and_kind(shapes);
     let blocks = [a, b, c];
+    if let Ok(clip) = ClipConfig::from_shapes(|key| shapes.get(key).copied()) {
+        return Identity::Clip(clip);
+    }
     let depth = Depth::ALL.into_iter().find(|d| d.blocks() == blocks && d.block_kind() == kind);
     // `conv1.weight` becomes `layer0.0.weight` when ImageNet keys are renamed.
     for stem in ["conv1.weight", "layer0.0.weight"] {
@@ -61,6 +68,11 @@ pub(crate) fn blocks_and_kind(shapes: &Shapes<'_>) -> ([usize; 4], BlockKind) {
     ([1, 2, 3, 4].map(|layer| count_blocks(shapes, layer)), kind)
 }
 
+/// What the keys and shapes of a file look like, in words.
+pub(crate) fn describe_network(shapes: &Shapes<'_>) -> Option<String> {
+    describe_model(shapes).or_else(|| identify(shapes).describe())
+}
+
 fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {
     let prefix = format!("layer{layer}.");
     let numbers = shapes
@@ -72,7 +84,11 @@ fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {
 /// Networks of other families by the names that everyone knows.
 pub(crate) fn well_known(shapes: &Shapes<'_>) -> Option<&'static str> {
     let any = |prefix: &str| shapes.keys().any(|key| key.starts_with(prefix));
-    if any("features.denseblock1.") {
+    if any("visual.transformer.") || any("visual.class_embedding") {
+        Some("a CLIP with a vision transformer (ViT)")
+    } else if any("visual.layer1.") {
+        Some("a part of a CLIP with a ResNet image encoder")
+    } else if any("features.denseblock1.") {
         Some("a DenseNet")
     } else if shapes.contains_key("features.0.weight") {
         Some("a VGG network")
@@ -99,6 +115,7 @@ impl Identity {
                 Some(depth) => format!("torchvision's {depth} (7x7 stem)"),
                 None => "a ResNet with torchvision's 7x7 stem".to_owned(),
             }),
+            Self::Clip(config) => Some(config.to_string()),
             Self::Other(words) => words.map(str::to_owned),
         }
     }

@@ -11,7 +11,7 @@ use super::keys::{KeyStyle, common_prefix, sort_keys};
 use super::read::{FileFormat, read_file};
 use crate::config::{DeepStemResNetConfig, Depth, Layer3};
 use crate::error::BackboneError;
-use crate::taps::describe_model;
+use crate::taps::{TapBackboneConfig, correlating_method, describe_model, taps_of};
 
 /// Contents of a weight file. Displays as a table of its tensors under a summary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -30,6 +30,10 @@ pub struct WeightsSummary {
     pub width: Option<usize>,
     /// How its layer3 keeps its field of view, if the file says so.
     pub layer3: Option<Layer3>,
+    /// The network with taps that the file holds, by itself or as the backbone of a model.
+    pub taps: Option<TapBackboneConfig>,
+    /// The method of a model that correlates taps: `hsnet` or `imr`.
+    pub correlating: Option<&'static str>,
     /// Text entries beside the tensors; safetensors and burnpack files may have some.
     pub metadata: BTreeMap<String, String>,
     /// What the file seems to hold, in words.
@@ -75,7 +79,9 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
     let bare = tensors
         .iter()
         .filter_map(|t| Some((t.key.strip_prefix(prefix.as_str())?, t.shape.as_slice())));
-    let tapped = describe_model(&bare.collect());
+    let bare = bare.collect();
+    let tapped = describe_model(&bare);
+    let (taps, correlating) = (taps_of(&bare), correlating_method(&bare));
     let sorted = sort_keys(file, KeyStyle::Auto)?;
     let shapes = sorted.tensors.iter().map(|(k, t)| (k.as_str(), t.shape.as_slice())).collect();
     let identity = identify(&shapes);
@@ -96,6 +102,8 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         depth,
         width,
         layer3,
+        taps,
+        correlating,
         metadata: sorted.metadata,
         contents: contents.unwrap_or_else(|| "an unknown network".to_owned()),
         values,

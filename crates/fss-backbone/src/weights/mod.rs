@@ -3,6 +3,7 @@
 //! | format | read | written |
 //! |---|---|---|
 //! | PyTorch `.pth`/`.pt` (zip, legacy; parsed, never executed) | yes | no |
+//! | TorchScript archive (parsed, never executed) | yes | no |
 //! | safetensors | yes | [`save_safetensors`] |
 //! | burnpack `.bpk` | yes | [`save_burnpack`] |
 //!
@@ -15,6 +16,7 @@ mod inspect;
 mod keys;
 mod module;
 mod read;
+mod torchscript;
 mod write;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use crate::error::BackboneError;
 use crate::resnet::DeepStemResNet;
 
 pub use assign::NamedTensor;
+pub(crate) use identify::describe_network;
 pub use inspect::{TensorSummary, WeightsSummary, inspect_weights};
 pub use keys::KeyStyle;
 pub use module::{

@@ -1,4 +1,4 @@
-//! Files to tensors: format detection and the three readers.
+//! Files to tensors: format detection and the readers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +14,7 @@ use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
 
 use super::dtype::{ElementType, decode};
+use super::torchscript::{self, ScriptTensor};
 use crate::error::BackboneError;
 
 /// Largest weight file that is read into memory: 8 GiB, far above any backbone.
@@ -27,6 +28,8 @@ pub enum FileFormat {
     PytorchZip,
     /// PyTorch before 1.6, or saved with the old serialisation.
     PytorchLegacy,
+    /// TorchScript, as `torch.jit.save` writes it.
+    TorchScript,
     /// safetensors.
     Safetensors,
     /// Burn's own container.
@@ -38,6 +41,7 @@ impl FileFormat {
         match self {
             Self::PytorchZip => "PyTorch (zip)",
             Self::PytorchLegacy => "PyTorch (legacy)",
+            Self::TorchScript => "TorchScript",
             Self::Safetensors => "safetensors",
             Self::Burnpack => "burnpack",
         }
@@ -77,6 +81,8 @@ pub(crate) enum Source {
     Bytes(Arc<Vec<u8>>, std::ops::Range<usize>),
     /// A storage of a PyTorch file of either format.
     Pytorch(pytorch_reader::Tensor, FileFormat),
+    /// A storage of a TorchScript archive.
+    TorchScript(ScriptTensor),
     /// An entry of a burnpack file.
     Burnpack(burn_pack::Tensor),
     /// Values already decoded.
@@ -88,6 +94,7 @@ impl fmt::Debug for Source {
         f.write_str(match self {
             Self::Bytes(..) => "Bytes",
             Self::Pytorch(..) => "Pytorch",
+            Self::TorchScript(..) => "TorchScript",
             Self::Burnpack(_) => "Burnpack",
             Self::Values(_) => "Values",
         })
@@ -98,11 +105,7 @@ impl StoredTensor {
     /// The values as f32.
     pub(crate) fn values(self, path: &Path) -> Result<Vec<f32>, BackboneError> {
         let Self { key, shape, dtype, source } = self;
-        let damaged = |format: FileFormat, reason: String| BackboneError::Damaged {
-            path: path.to_owned(),
-            format: format.name(),
-            reason,
-        };
+        let damaged = |format, reason| damage(path, format, reason);
         let element_type = || BackboneError::ElementType {
             path: path.to_owned(),
             key: key.clone(),
@@ -116,6 +119,11 @@ impl StoredTensor {
             Source::Pytorch(tensor, format) => {
                 let bytes = guarded(|| tensor.read().map_err(|e| e.to_string()))
                     .map_err(|reason| damaged(format, reason))?;
+                (format, decode(&dtype, &bytes))
+            }
+            Source::TorchScript(tensor) => {
+                let format = FileFormat::TorchScript;
+                let bytes = guarded(|| tensor.read()).map_err(|reason| damaged(format, reason))?;
                 (format, decode(&dtype, &bytes))
             }
             Source::Burnpack(tensor) => {
@@ -152,14 +160,20 @@ pub(crate) fn read_file(path: &Path) -> Result<WeightFile, BackboneError> {
             found: format!("{length} bytes, more than any backbone ({MAX_FILE_BYTES})"),
         });
     }
-    let format = detect(&head).ok_or_else(|| BackboneError::UnknownFormat {
+    let mut format = detect(&head).ok_or_else(|| BackboneError::UnknownFormat {
         path: path.to_owned(),
         found: describe(&head),
     })?;
-    let damaged =
-        |reason| BackboneError::Damaged { path: path.to_owned(), format: format.name(), reason };
+    let mut script = None;
+    if format == FileFormat::PytorchZip {
+        let reason = |reason| damage(path, FileFormat::TorchScript, reason);
+        script = guarded(|| torchscript::open(path)).map_err(reason)?;
+        format = if script.is_some() { FileFormat::TorchScript } else { format };
+    }
+    let damaged = |reason| damage(path, format, reason);
     let mut metadata = BTreeMap::new();
     let mut tensors = match format {
+        FileFormat::TorchScript => script.unwrap_or_default(),
         FileFormat::PytorchZip | FileFormat::PytorchLegacy => {
             guarded(|| open_pytorch(path, format)).map_err(damaged)?
         }
@@ -181,6 +195,10 @@ pub(crate) fn read_file(path: &Path) -> Result<WeightFile, BackboneError> {
     }
     tensors.sort_by(|a, b| a.key.cmp(&b.key));
     Ok(WeightFile { path: path.to_owned(), format, tensors, metadata })
+}
+
+fn damage(path: &Path, format: FileFormat, reason: String) -> BackboneError {
+    BackboneError::Damaged { path: path.to_owned(), format: format.name(), reason }
 }
 
 fn read_error(path: &Path, error: &std::io::Error) -> BackboneError {
