@@ -15,7 +15,7 @@
 //! let options = ModelOptions::ssp(Depth::R18).with_width(8).with_refine(Refine::On);
 //! let folder = tempfile::tempdir()?;
 //! let weights = folder.path().join("weights.safetensors");
-//! let network = options.backbone().init(&device, 0);
+//! let network = options.deep_stem().ok_or("a deep stem")?.init(&device, 0);
 //! backbone::save_safetensors(&network, &weights, backbone::KeyStyle::Ssp, &Default::default())?;
 //!
 //! let segmenter = Segmenter::load(&options, &weights, &device)?;
@@ -48,16 +48,18 @@
 #![forbid(unsafe_code)]
 
 mod annotation;
+pub mod cam;
 mod device;
 mod error;
 mod model;
 mod segmenter;
 
 pub use annotation::Foreground;
+pub use cam::{CamMaker, CamOptions};
 pub use device::parse_device;
 pub use error::Error;
 pub use model::{ModelOptions, load_model};
-pub use segmenter::{Annotated, DEFAULT_MAX_SIDE, Segmentation, Segmenter, Support};
+pub use segmenter::{Annotated, DEFAULT_MAX_SIDE, Segmentation, Segmenter, Support, Unlabelled};
 
 pub use burn::tensor::Device;
 pub use fss_backbone as backbone;

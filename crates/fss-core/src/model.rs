@@ -3,20 +3,24 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use fss_backbone::{DeepStemResNetConfig, Depth, LoadReport, load_weights};
+use fss_backbone::{
+    DeepStemResNetConfig, Depth, LoadReport, TapBackboneConfig, TapNetwork, load_weights,
+};
 use fss_data::Benchmark;
 use fss_data::folds::FoldScheme;
-use fss_heads::{AnyModel, MlcConfig, Refine, SspConfig};
+use fss_heads::{AnyModel, HsnetConfig, ImrConfig, MlcConfig, Refine, SspConfig};
 
 use crate::Error;
 
 /// Which model to build.
 ///
 /// ```
+/// use fss_core::backbone::TapNetwork;
 /// use fss_core::{Depth, ModelOptions, Refine};
 /// let options = ModelOptions::ssp(Depth::R50).with_refine(Refine::On);
 /// assert_eq!(options.to_string(), "ssp with resnet50, refined");
 /// assert_eq!(ModelOptions::mlc(Depth::R101).to_string(), "mlc with resnet101");
+/// assert_eq!(ModelOptions::hsnet(TapNetwork::Vgg16).to_string(), "hsnet with vgg16");
 /// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -25,6 +29,10 @@ pub enum ModelOptions {
     Ssp(SspConfig),
     /// MLC (mining latent classes).
     Mlc(MlcConfig),
+    /// HSNet (hypercorrelation squeeze).
+    Hsnet(HsnetConfig),
+    /// IMR-HSNet (segmentation from image-label text).
+    Imr(ImrConfig),
 }
 
 impl ModelOptions {
@@ -38,6 +46,16 @@ impl ModelOptions {
         Self::Mlc(MlcConfig::new(DeepStemResNetConfig::new(depth)))
     }
 
+    /// HSNet with a backbone of the published width.
+    pub fn hsnet(network: TapNetwork) -> Self {
+        Self::Hsnet(HsnetConfig::new(TapBackboneConfig::new(network)))
+    }
+
+    /// IMR-HSNet with a backbone of the published width and 2 stages.
+    pub fn imr(network: TapNetwork) -> Self {
+        Self::Imr(ImrConfig::new(TapBackboneConfig::new(network)))
+    }
+
     /// Sets whether SSP runs its self-support step twice. Other models have no such step and stay
     /// as they are.
     pub fn with_refine(self, refine: Refine) -> Self {
@@ -49,56 +67,72 @@ impl ModelOptions {
 
     /// Sets the width of the backbone's first stage (published: 64).
     pub fn with_width(mut self, width: usize) -> Self {
-        let backbone = self.backbone_mut();
-        *backbone = backbone.with_width(width);
+        match &mut self {
+            Self::Ssp(SspConfig { backbone, .. }) | Self::Mlc(MlcConfig { backbone, .. }) => {
+                backbone.width = width;
+            }
+            Self::Hsnet(HsnetConfig { backbone, .. }) | Self::Imr(ImrConfig { backbone, .. }) => {
+                backbone.width = width;
+            }
+        }
         self
     }
 
-    /// Sets the whole backbone.
-    pub fn with_backbone(mut self, backbone: DeepStemResNetConfig) -> Self {
-        *self.backbone_mut() = backbone;
+    /// Sets the whole backbone of a model with a deep-stem ResNet; others stay as they are.
+    pub fn with_deep_stem(mut self, network: DeepStemResNetConfig) -> Self {
+        if let Self::Ssp(SspConfig { backbone, .. }) | Self::Mlc(MlcConfig { backbone, .. }) =
+            &mut self
+        {
+            *backbone = network;
+        }
         self
     }
 
-    /// The backbone.
-    pub fn backbone(&self) -> &DeepStemResNetConfig {
+    /// The backbone, if it is a deep-stem ResNet (SSP, MLC).
+    pub fn deep_stem(&self) -> Option<&DeepStemResNetConfig> {
         match self {
-            Self::Ssp(config) => &config.backbone,
-            Self::Mlc(config) => &config.backbone,
+            Self::Ssp(config) => Some(&config.backbone),
+            Self::Mlc(config) => Some(&config.backbone),
+            Self::Hsnet(_) | Self::Imr(_) => None,
+        }
+    }
+
+    /// The backbone, if it is a classifier with taps (HSNet, IMR).
+    pub fn taps(&self) -> Option<&TapBackboneConfig> {
+        match self {
+            Self::Hsnet(config) => Some(&config.backbone),
+            Self::Imr(config) => Some(&config.backbone),
+            Self::Ssp(_) | Self::Mlc(_) => None,
         }
     }
 
     /// How the classes of a benchmark were dealt to folds when the published weights of this model
     /// were trained; `None` where there are none, or no such folds.
     ///
-    /// Both models were trained with classes in a row, on COCO-20i too. Evaluating them with the
-    /// interleaved folds of the HSNet protocol tests 15 base classes of 20.
+    /// On COCO-20i SSP and MLC were trained with classes in a row, HSNet and IMR with interleaved ones.
+    /// Evaluating a model with the folds of the others tests 15 base classes of 20.
     pub fn published_folds(&self, benchmark: Benchmark) -> Option<FoldScheme> {
         match (self, benchmark) {
-            (Self::Ssp(_) | Self::Mlc(_), Benchmark::Pascal | Benchmark::Coco) => {
-                Some(FoldScheme::Contiguous)
-            }
+            (_, Benchmark::Pascal) => Some(FoldScheme::Contiguous),
+            (Self::Ssp(_) | Self::Mlc(_), Benchmark::Coco) => Some(FoldScheme::Contiguous),
+            (Self::Hsnet(_) | Self::Imr(_), Benchmark::Coco) => Some(FoldScheme::Interleaved),
             (_, Benchmark::Fss1000 | Benchmark::Own) => None,
-        }
-    }
-
-    fn backbone_mut(&mut self) -> &mut DeepStemResNetConfig {
-        match self {
-            Self::Ssp(config) => &mut config.backbone,
-            Self::Mlc(config) => &mut config.backbone,
         }
     }
 }
 
 impl std::fmt::Display for ModelOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let depth = self.backbone().depth;
         match self {
-            Self::Ssp(config) if config.refine == Refine::On => {
-                write!(f, "ssp with {depth}, refined")
+            Self::Ssp(SspConfig { backbone, refine: Refine::On, .. }) => {
+                write!(f, "ssp with {}, refined", backbone.depth)
             }
-            Self::Ssp(_) => write!(f, "ssp with {depth}"),
-            Self::Mlc(_) => write!(f, "mlc with {depth}"),
+            Self::Ssp(SspConfig { backbone, .. }) => write!(f, "ssp with {}", backbone.depth),
+            Self::Mlc(config) => write!(f, "mlc with {}", config.backbone.depth),
+            Self::Hsnet(config) => write!(f, "hsnet with {}", config.backbone.network),
+            Self::Imr(config) => {
+                write!(f, "imr with {}, {} stages", config.backbone.network, config.stages)
+            }
         }
     }
 }
@@ -111,18 +145,30 @@ impl std::fmt::Display for ModelOptions {
 ///
 /// # Errors
 /// [`Error::Backbone`] if the file is missing, broken, or of another network: loading is strict.
+/// [`Error::Head`] for settings that make no model.
 pub fn load_model(
     options: &ModelOptions,
     weights: &Path,
     device: &Device,
 ) -> Result<(Box<dyn AnyModel>, LoadReport), Error> {
-    let (backbone, report) = load_weights(options.backbone().init(device, 0), weights)?;
-    let model: Box<dyn AnyModel> = match options {
-        ModelOptions::Ssp(config) => Box::new(config.init_with(backbone).fold()),
-        ModelOptions::Mlc(config) => {
-            let model = config.init_with(backbone).with_stored_rectification(weights)?;
-            Box::new(model.fold())
+    let deep_stem = |network: &DeepStemResNetConfig| load_weights(network.init(device, 0), weights);
+    Ok(match options {
+        ModelOptions::Ssp(config) => {
+            let (backbone, report) = deep_stem(&config.backbone)?;
+            (Box::new(config.init_with(backbone).fold()), report)
         }
-    };
-    Ok((model, report))
+        ModelOptions::Mlc(config) => {
+            let (backbone, report) = deep_stem(&config.backbone)?;
+            let model = config.init_with(backbone).with_stored_rectification(weights)?;
+            (Box::new(model.fold()), report)
+        }
+        ModelOptions::Hsnet(config) => {
+            let (model, report) = config.init(device, 0).load(weights)?;
+            (Box::new(model.fold()), report)
+        }
+        ModelOptions::Imr(config) => {
+            let (model, report) = config.init(device, 0)?.load(weights)?;
+            (Box::new(model.fold()), report)
+        }
+    })
 }

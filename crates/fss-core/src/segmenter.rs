@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use fss_data::resize::{Filter, resize_rgb};
-use fss_data::transform::normalise;
-use fss_heads::{AnyModel, AnySupport, FewShotModel, image_tensor, mask_tensor};
+use fss_data::transform::{HsnetPreprocess, IgnoredPixels, normalise};
+use fss_heads::{AnyModel, AnySupport, Features, FewShotModel, Shot, image_tensor, mask_tensor};
+use fss_kernels::{Corners, resize_bilinear};
 use image::RgbImage;
 use ndarray::{Array2, Array3};
 
+use crate::cam::CamMaker;
 use crate::{Error, ModelOptions, annotation, load_model};
 
 /// The longest side of an image that the network sees, unless another one is set.
@@ -26,6 +28,15 @@ pub struct Annotated {
     pub image: RgbImage,
     /// Its mask `[H, W]`: 0 background, 1 foreground, 255 ignored.
     pub mask: Array2<u8>,
+}
+
+/// An image of which only the text is known that says what it shows.
+#[derive(Debug, Clone)]
+pub struct Unlabelled {
+    /// What to call it in messages, usually its file name.
+    pub name: String,
+    /// The image.
+    pub image: RgbImage,
 }
 
 /// A support set, ready for any number of queries.
@@ -55,12 +66,19 @@ pub struct Segmentation {
 
 /// A loaded model that segments images.
 ///
-/// Networks take images at their own size; only those with a side beyond
-/// [`max_side`](Self::with_max_side) are shrunk for the network, and their logits enlarged again.
+/// SSP and MLC take images at their own size; only those with a side beyond
+/// [`max_side`](Self::with_max_side) are shrunk for the network, and their logits enlarged again. HSNet and
+/// IMR see every image squeezed to the square that they were made for
+/// ([`FewShotModel::image_side`](fss_heads::FewShotModel::image_side)); masks and logits come back at
+/// the image's own size all the same.
+///
+/// A model that reads coarse maps (IMR) needs to know what is looked for as text:
+/// [`with_text`](Self::with_text).
 pub struct Segmenter {
     model: Box<dyn AnyModel>,
     device: Device,
     max_side: usize,
+    text: Option<(CamMaker, usize)>,
 }
 
 impl std::fmt::Debug for Segmenter {
@@ -86,7 +104,7 @@ impl Segmenter {
     /// Takes a model that is built already, best in its form for inference
     /// ([`Ssp::fold`](fss_heads::Ssp::fold), [`Mlc::fold`](fss_heads::Mlc::fold)).
     pub fn from_model(model: Box<dyn AnyModel>, device: &Device) -> Self {
-        Self { model, device: device.clone(), max_side: DEFAULT_MAX_SIDE }
+        Self { model, device: device.clone(), max_side: DEFAULT_MAX_SIDE, text: None }
     }
 
     /// Sets the longest side, in pixels, of an image that the network sees.
@@ -104,7 +122,24 @@ impl Segmenter {
         Ok(self)
     }
 
-    /// Learns from K annotated images what to look for.
+    /// Sets what is looked for as text, for models that read coarse maps: number `name` of the names of
+    /// `maker`, which makes a map of every image. Other models do not look at it.
+    ///
+    /// # Errors
+    /// [`Error::Options`] if there is no such name.
+    pub fn with_text(mut self, maker: CamMaker, name: usize) -> Result<Self, Error> {
+        if name >= maker.names().len() {
+            return Err(Error::Options {
+                problem: format!("name {name} of {}", maker.names().len()),
+                remedy: "numbers start at 0".into(),
+            });
+        }
+        self.text = Some((maker, name));
+        Ok(self)
+    }
+
+    /// Learns from K annotated images what to look for. A model that reads coarse maps takes the masks
+    /// in their place.
     ///
     /// # Errors
     /// [`Error::Head`] if there is no image; [`Error::Support`] if a mask has another size than its
@@ -117,38 +152,107 @@ impl Segmenter {
             if scale < 1.0 {
                 tracing::warn!(support = %one.name, scale, "the image is large and was shrunk");
             }
-            let (height, width) = one.mask.dim();
-            let labels: Vec<u8> = one.mask.iter().copied().collect();
-            shots.push((image, mask_tensor(&labels, [height, width], &self.device)));
+            let mask = match self.model.image_side() {
+                Some(side) => {
+                    HsnetPreprocess { side }.mask(&one.mask, 1, IgnoredPixels::Background)?
+                }
+                None => one.mask.clone(),
+            };
+            if !mask.iter().any(|label| *label == 1) {
+                tracing::warn!(support = %one.name, "its object is too small: nothing of it is left");
+            }
+            let size = [mask.nrows(), mask.ncols()];
+            let labels: Vec<u8> = mask.into_iter().collect();
+            let mask = mask_tensor(&labels, size, &self.device);
+            let mut features = self.model.features(image);
+            if let Some(grid) = self.model.cam_grid() {
+                let drawn = mask.clone().equal_elem(1).float().unsqueeze_dim::<4>(1);
+                features = features.with_cam(resize_bilinear(drawn, [grid; 2], Corners::Aligned));
+            }
+            shots.push(Shot { features, mask });
         }
-        let encoded = self.model.encode_support_images(&shots)?;
-        Ok(Support { encoded, shots: shots.len() })
+        self.encode(&shots)
+    }
+
+    /// Learns from K images of which only the text is known ([`with_text`](Self::with_text)).
+    ///
+    /// # Errors
+    /// [`Error::Head`] if there is no image; [`Error::Options`] for a model that learns from masks alone,
+    /// or without a text.
+    pub fn support_by_text(&self, images: &[Unlabelled]) -> Result<Support, Error> {
+        if self.model.cam_grid().is_none() {
+            return Err(Error::Options {
+                problem: "this model learns from masks, not from text".into(),
+                remedy: "give masks, or use imr".into(),
+            });
+        }
+        let mut shots = Vec::with_capacity(images.len());
+        for one in images {
+            let features = self.features(&one.image, &one.name)?.0;
+            let [_, _, height, width] = features.0[0].dims();
+            let mask = Tensor::zeros([1, height, width], &self.device);
+            shots.push(Shot { features, mask });
+        }
+        self.encode(&shots)
+    }
+
+    fn encode(&self, shots: &[Shot]) -> Result<Support, Error> {
+        Ok(Support { encoded: self.model.encode_support(shots)?, shots: shots.len() })
     }
 
     /// Finds in an image what the support set shows.
     ///
     /// # Errors
-    /// [`Error::Head`] if the support set was made by another kind of model.
+    /// [`Error::Head`] if the support set was made by another kind of model; [`Error::Options`] if the
+    /// model needs a text and there is none.
     pub fn segment(&self, support: &Support, image: &RgbImage) -> Result<Segmentation, Error> {
-        let (tensor, scale) = self.tensor(image)?;
+        let (features, scale) = self.features(image, "the query")?;
         let size = [image.height() as usize, image.width() as usize];
-        let mut logits = self.model.segment_images(&support.encoded, tensor)?;
-        if scale < 1.0 {
-            logits = fss_kernels::resize_bilinear(logits, size, fss_kernels::Corners::HalfPixel);
-        }
+        let logits = match self.model.image_side() {
+            Some(_) => self.model.segment(&support.encoded, &features, size)?,
+            None => {
+                let seen = size.map(|side| shrunk(side, scale));
+                let logits = self.model.segment(&support.encoded, &features, seen)?;
+                if scale < 1.0 { resize_bilinear(logits, size, Corners::HalfPixel) } else { logits }
+            }
+        };
         let logits = to_array(logits, size)?;
         Ok(Segmentation { mask: argmax(&logits), logits, scale })
     }
 
+    /// Features of an image, with its coarse map if the model reads one, and the factor by which it was
+    /// shrunk.
+    fn features(&self, image: &RgbImage, what: &str) -> Result<(Features, f64), Error> {
+        let (tensor, scale) = self.tensor(image)?;
+        let features = self.model.features(tensor);
+        let Some(grid) = self.model.cam_grid() else { return Ok((features, scale)) };
+        let Some((maker, name)) = &self.text else {
+            return Err(Error::Options {
+                problem: "this model looks for a thing by its name, and none was given".into(),
+                remedy: "name it and give CLIP's weights".into(),
+            });
+        };
+        let mut found = maker.maps(image, &[*name], grid)?;
+        let found = found.remove(0);
+        if found.is_empty() {
+            tracing::warn!("{what}: CLIP sees nothing of {:?} in it", maker.names()[*name]);
+        }
+        let map: Vec<f32> = found.map.into_iter().collect();
+        let map = Tensor::from_data(TensorData::new(map, [1, 1, grid, grid]), &self.device);
+        Ok((features.with_cam(map), scale))
+    }
+
     /// The normalised image `[1, 3, h, w]` and the factor by which it was shrunk.
     fn tensor(&self, image: &RgbImage) -> Result<(Tensor<4>, f64), Error> {
+        if let Some(side) = self.model.image_side() {
+            return Ok((self.normalised(&resize_rgb(image, [side; 2], Filter::Bilinear)?), 1.0));
+        }
         let longest = image.width().max(image.height()) as usize;
         if longest <= self.max_side {
             return Ok((self.normalised(image), 1.0));
         }
         let scale = self.max_side as f64 / longest as f64;
-        let shrink = |side: u32| ((f64::from(side) * scale).round() as usize).max(1);
-        let size = [shrink(image.height()), shrink(image.width())];
+        let size = [image.height(), image.width()].map(|side| shrunk(side as usize, scale));
         let small = resize_rgb(image, size, Filter::Bilinear)?;
         Ok((self.normalised(&small), scale))
     }
@@ -158,6 +262,11 @@ impl Segmenter {
         let (_, height, width) = values.dim();
         image_tensor(values.into_iter().collect(), [height, width], &self.device)
     }
+}
+
+/// A side in pixels, shrunk by a factor.
+fn shrunk(side: usize, scale: f64) -> usize {
+    ((side as f64 * scale).round() as usize).max(1)
 }
 
 fn to_array(logits: Tensor<4>, [height, width]: [usize; 2]) -> Result<Array3<f32>, Error> {

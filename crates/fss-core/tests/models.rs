@@ -43,7 +43,7 @@ fn logits<M: FewShotModel>(model: &M, device: &Device) -> Vec<f32> {
 fn official_files_load_into_every_model_under_the_names_of_ssp_and_mlc() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
-    let network = *options()[0].backbone();
+    let network = *options()[0].deep_stem().unwrap();
     let tensors = network.init(&device, 5).named_tensors().unwrap();
     let mut found = Vec::new();
     for options in options() {
@@ -81,8 +81,9 @@ fn options_say_what_they_are() {
     );
     let [mlc, ..] = options();
     let wide = mlc.clone().with_width(6);
-    assert_eq!((mlc.backbone().width, wide.backbone().width), (4, 6));
-    assert_eq!(mlc.with_backbone(*wide.backbone()).backbone(), wide.backbone());
+    assert_eq!((mlc.deep_stem().unwrap().width, wide.deep_stem().unwrap().width), (4, 6));
+    let changed = mlc.with_deep_stem(*wide.deep_stem().unwrap());
+    assert_eq!(changed.deep_stem(), wide.deep_stem());
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn saved_weights_give_the_same_masks() {
     let device = Device::flex();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("w.safetensors");
-    let network = options().backbone().init(&device, 3);
+    let network = options().deep_stem().unwrap().init(&device, 3);
     save_safetensors(&network, &path, KeyStyle::Ssp, &Default::default()).unwrap();
     let (ours, theirs) = (segmenter(), Segmenter::load(&options(), &path, &device).unwrap());
     let query = picture(40, 40);

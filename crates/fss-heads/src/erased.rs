@@ -42,6 +42,9 @@ pub trait AnyModel: Send {
     /// See [`FewShotModel::cam_grid`].
     fn any_cam_grid(&self) -> Option<usize>;
 
+    /// See [`FewShotModel::image_side`].
+    fn any_image_side(&self) -> Option<usize>;
+
     /// See [`FewShotModel::features`].
     fn any_features(&self, images: Tensor<4>) -> Features;
 
@@ -76,6 +79,10 @@ where
         self.cam_grid()
     }
 
+    fn any_image_side(&self) -> Option<usize> {
+        self.image_side()
+    }
+
     fn any_features(&self, images: Tensor<4>) -> Features {
         self.features(images)
     }
@@ -104,6 +111,10 @@ impl FewShotModel for Box<dyn AnyModel> {
 
     fn cam_grid(&self) -> Option<usize> {
         self.as_ref().any_cam_grid()
+    }
+
+    fn image_side(&self) -> Option<usize> {
+        self.as_ref().any_image_side()
     }
 
     fn features(&self, images: Tensor<4>) -> Features {

@@ -27,6 +27,9 @@ pub(crate) use pyramid::{check_taps, foreground, masked};
 pub(crate) use squeeze::CHANNELS;
 pub use squeeze::{Maps4d, Mixed, PivotUnit, Squeeze};
 
+/// The side of the published images.
+pub const IMAGE_SIDE: usize = 400;
+
 /// Whether a support's features are masked before they are correlated.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -46,17 +49,27 @@ pub struct HsnetConfig {
     pub backbone: TapBackboneConfig,
     /// Whether a support's features are masked.
     pub support_mask: SupportMask,
+    /// The side of the square images that it is made for; it takes others, too. 400 is published.
+    pub side: usize,
 }
 
 impl HsnetConfig {
     /// The published settings for a backbone.
     pub fn new(backbone: TapBackboneConfig) -> Self {
-        Self { backbone, support_mask: SupportMask::Masked }
+        Self { backbone, support_mask: SupportMask::Masked, side: IMAGE_SIDE }
     }
 
     /// Sets whether a support's features are masked.
+    #[must_use]
     pub fn with_support_mask(mut self, support_mask: SupportMask) -> Self {
         self.support_mask = support_mask;
+        self
+    }
+
+    /// Sets the side of the images that it is made for.
+    #[must_use]
+    pub fn with_side(mut self, side: usize) -> Self {
+        self.side = side;
         self
     }
 
@@ -73,6 +86,7 @@ impl HsnetConfig {
             decoder: Decoder::new("hpn_learner.", seed, device),
             config: self.backbone,
             support_mask: self.support_mask,
+            side: self.side,
         }
     }
 }
@@ -90,6 +104,8 @@ pub struct Hsnet {
     config: TapBackboneConfig,
     #[module(skip)]
     support_mask: SupportMask,
+    #[module(skip)]
+    side: usize,
 }
 
 /// What is kept of a support set: the (masked) unit features of each shot.
@@ -183,6 +199,10 @@ impl FewShotModel for Hsnet {
     /// One prediction for each shot, and a vote over them.
     fn shot_rule(&self) -> ShotRule {
         ShotRule::Vote
+    }
+
+    fn image_side(&self) -> Option<usize> {
+        Some(self.side)
     }
 
     fn features(&self, images: Tensor<4>) -> Features {

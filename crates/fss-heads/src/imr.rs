@@ -382,6 +382,10 @@ impl FewShotModel for Imr {
         Some(self.settings.grid)
     }
 
+    fn image_side(&self) -> Option<usize> {
+        Some(8 * self.settings.grid)
+    }
+
     fn features(&self, images: Tensor<4>) -> Features {
         let side = self.settings.backbone.smallest_side();
         Features(self.backbone.forward(hsnet::at_least(images, side)))

@@ -76,6 +76,12 @@ pub trait FewShotModel {
         None
     }
 
+    /// The side of the square images that the model was made for; `None` for models that take images
+    /// as they are.
+    fn image_side(&self) -> Option<usize> {
+        None
+    }
+
     /// Runs the backbone.
     ///
     /// # Shapes

@@ -26,7 +26,9 @@ impl RecipeModel for Hsnet {
         let config = recipe.tap_network()?;
         config.validate()?;
         let backbone = config.init(device, recipe.init.seed());
-        let config = HsnetConfig::new(config).with_support_mask(settings.support_mask);
+        let config = HsnetConfig::new(config)
+            .with_support_mask(settings.support_mask)
+            .with_side(recipe.episodes.crop);
         Ok(config.init_with(backbone, device, settings.seed))
     }
 
@@ -47,10 +49,11 @@ impl RecipeModel for Hsnet {
     fn save_weights(
         &self,
         path: &Path,
-        _recipe: &Recipe,
+        recipe: &Recipe,
         metadata: &BTreeMap<String, String>,
     ) -> Result<(), TrainError> {
         let mut metadata = about(self.config(), metadata);
+        metadata.insert("fss.side".into(), recipe.episodes.crop.to_string());
         let mask = serde_json::to_value(self.support_mask()).unwrap_or_default();
         if let Some(mask) = mask.as_str() {
             metadata.insert("fss.support_mask".into(), mask.into());
