@@ -1,17 +1,14 @@
 //! The command line: what all commands share.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use fss_core::backbone::{DeepStemResNetConfig, inspect_weights};
+use clap::{Args, Parser, Subcommand};
+use fss_core::Device;
 use fss_core::data::benchmark::{Benchmark, BenchmarkRoot, OpenOptions};
 use fss_core::train::evaluate::Protocol;
-use fss_core::{Depth, Device, ModelOptions, Refine};
 
 use crate::failure::Failure;
 use crate::own::OwnArgs;
@@ -91,102 +88,6 @@ impl Global {
     }
 }
 
-/// Which model, and where its weights lie.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Model")]
-pub struct ModelArgs {
-    /// The method [default: what the weights say, else ssp]
-    #[arg(long, value_enum)]
-    pub model: Option<Method>,
-    /// The backbone that the weights were trained with [default: what their shapes show]
-    #[arg(long, value_name = "NAME", value_parser = depth())]
-    pub backbone: Option<Depth>,
-    /// Channels of the backbone's first stage [default: what the weights say; 64 is published]
-    #[arg(long, value_name = "N")]
-    pub width: Option<usize>,
-    /// SSP: run the self-support step a second time, as the published tables do
-    #[arg(long)]
-    pub refine: bool,
-    /// A checkpoint of the whole model: .pth of the official code, .safetensors or .bpk
-    #[arg(long, value_name = "FILE")]
-    pub weights: PathBuf,
-}
-
-/// The methods that can be named.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Method {
-    /// Self-support matching (ECCV 2022)
-    #[default]
-    Ssp,
-    /// Mining latent classes, the baseline (ICCV 2021)
-    Mlc,
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ssp => "ssp",
-            Self::Mlc => "mlc",
-        })
-    }
-}
-
-impl ModelArgs {
-    /// The model that was asked for. What was not said is as the weight file says or the shapes in it
-    /// show, else SSP with ResNet-50 as published.
-    pub fn options(&self) -> Result<ModelOptions, Failure> {
-        Ok(self.read()?.0)
-    }
-
-    /// The model that was asked for, and what the weight file says of itself.
-    pub fn read(&self) -> Result<(ModelOptions, BTreeMap<String, String>), Failure> {
-        // Whatever is wrong with the file shows when it is loaded.
-        let summary = inspect_weights(&self.weights).ok();
-        let stored = summary.as_ref().and_then(|summary| summary.config());
-        let depth = self.backbone.or(stored.map(|config| config.depth)).unwrap_or(Depth::R50);
-        let mut backbone = DeepStemResNetConfig::new(depth);
-        if let Some(width) = self.width.or(stored.map(|config| config.width)) {
-            backbone = backbone.with_width(width);
-        }
-        if let Some(stored) = stored {
-            backbone = backbone.with_layer3(stored.layer3);
-        }
-        let metadata = summary.map(|summary| summary.metadata).unwrap_or_default();
-        let options = match (self.method(&metadata), self.refine) {
-            (Method::Ssp, true) => ModelOptions::ssp(depth).with_refine(Refine::On),
-            (Method::Ssp, false) => ModelOptions::ssp(depth),
-            (Method::Mlc, false) => ModelOptions::mlc(depth),
-            (Method::Mlc, true) => {
-                return Err(Failure::request(
-                    "--refine belongs to SSP; mlc has no such step",
-                    "leave it out, or give --model ssp",
-                ));
-            }
-        };
-        if metadata.get("fss.refine").is_some_and(|trained| trained == "on") && !self.refine {
-            tracing::info!(
-                "the weights were trained with refinement, which is off here; --refine turns it on"
-            );
-        }
-        Ok((options.with_backbone(backbone), metadata))
-    }
-
-    /// The method named, else the one that the weights were trained as.
-    fn method(&self, metadata: &BTreeMap<String, String>) -> Method {
-        let trained = metadata.get("fss.model");
-        let stored = trained.and_then(|name| Method::from_str(name, false).ok());
-        if let (Some(asked), Some(trained)) = (self.model, trained)
-            && asked.to_string() != *trained
-        {
-            tracing::warn!(
-                "the weights were trained as {trained}, but run as {asked}; give --model {trained} \
-                 to run them as they were trained"
-            );
-        }
-        self.model.or(stored).unwrap_or_default()
-    }
-}
-
 /// Where a data set lies.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Data")]
@@ -226,10 +127,6 @@ impl DatasetArgs {
     pub fn min_pixels(&self, protocol: Protocol) -> u64 {
         self.min_pixels.unwrap_or_else(|| protocol.min_pixels(self.dataset))
     }
-}
-
-fn depth() -> impl TypedValueParser<Value = Depth> {
-    PossibleValuesParser::new(Depth::NAMES).try_map(|name| name.parse::<Depth>())
 }
 
 /// An amount of memory, as in `512MiB`, `2GiB` or `1000000`.

@@ -1,24 +1,28 @@
 //! `fss eval`: the scores of a model under a published protocol.
 
+mod maps;
 mod options;
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use fss_core::data::Benchmark;
 use fss_core::data::folds::{Fold, Subset};
 use fss_core::data::io::write_atomic;
-use fss_core::load_model;
 use fss_core::train::evaluate::{EvaluationPlan, FeatureReuse, Spill, Supports, evaluate};
 use fss_core::train::observer::{EvaluationObserver, Silent};
 use fss_core::train::progress::TerminalProgress;
 use fss_core::train::report::{evaluation_table, to_json};
 use fss_core::train::{EpisodeData, Part};
+use fss_core::{ModelOptions, load_model};
 
-use crate::args::{ByteSize, DatasetArgs, Global, ModelArgs, Verbosity};
+use crate::args::{ByteSize, DatasetArgs, Global, Verbosity};
 use crate::episodes;
 use crate::failure::Failure;
+use crate::model::{Asked, ModelArgs};
 use crate::progress::Screen;
 use crate::{interrupt, output};
+use maps::MapArgs;
 use options::{EpisodeArgs, FoldArgs, ProtocolArgs};
 
 /// Measure a model on the novel classes of a fold
@@ -42,6 +46,8 @@ pub struct EvalArgs {
     #[command(flatten)]
     episodes: EpisodeArgs,
     #[command(flatten)]
+    maps: MapArgs,
+    #[command(flatten)]
     features: FeatureArgs,
 }
 
@@ -51,31 +57,32 @@ struct FeatureArgs {
     /// Memory for features
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(2 << 30))]
     feature_cache: ByteSize,
-    /// What happens to features that do not fit
-    #[arg(long, value_enum, default_value_t)]
-    spill: SpillTo,
+    /// What happens to features that do not fit [default: disk; of hsnet and imr: recompute]
+    #[arg(long, value_enum)]
+    spill: Option<SpillTo>,
     /// Compute the features anew for every episode, as the published code does
     #[arg(long, conflicts_with_all = ["feature_cache", "spill"])]
     no_reuse: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SpillTo {
     /// They go to a folder for temporary files, which is removed in the end
-    #[default]
     Disk,
     /// They are dropped and computed again
     Recompute,
 }
 
 impl FeatureArgs {
-    fn reuse(&self) -> FeatureReuse {
+    fn reuse(&self, model: &ModelOptions) -> FeatureReuse {
         if self.no_reuse {
             return FeatureReuse::Off;
         }
+        // Taps at many depths are 40 MB an image at 400 pixels, and quicker made than read back.
+        let usual = if model.taps().is_some() { SpillTo::Recompute } else { SpillTo::Disk };
         FeatureReuse::On {
             budget_bytes: usize::try_from(self.feature_cache.0).unwrap_or(usize::MAX),
-            spill: match self.spill {
+            spill: match self.spill.unwrap_or(usual) {
                 SpillTo::Disk => Spill::Disk(std::env::temp_dir()),
                 SpillTo::Recompute => Spill::Recompute,
             },
@@ -89,12 +96,19 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
         check_place(json)?;
     }
     let stop = interrupt::install("ending after the current episode")?;
-    let protocol = args.protocol.protocol(args.model.refine)?;
     let benchmark = args.dataset.dataset;
+    let Asked { options: mut model_options, metadata } = args.model.read()?;
+    if let ModelOptions::Imr(config) = &mut model_options {
+        if args.model.stages_are_unknown(&metadata) && benchmark == Benchmark::Coco {
+            // As the published weights of COCO-20i were trained.
+            config.stages = 3;
+        }
+        config.support_labels = args.maps.support_labels();
+    }
+    let protocol = args.protocol.protocol(&model_options, args.model.refine)?;
     let tree = args.dataset.detect()?;
     let fold: Fold = args.folds.tested(&tree, protocol)?;
     let device = global.device()?;
-    let (model_options, metadata) = args.model.read()?;
     let trained = args.folds.trained(&model_options, &metadata, benchmark, &fold)?;
     let (model, _) = load_model(&model_options, &args.model.weights, &device)?;
     let part = Part {
@@ -116,9 +130,13 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
         model: Some(model_options.to_string()),
         trained,
         seen: args.folds.seen(),
-        reuse: args.features.reuse(),
+        reuse: args.features.reuse(&model_options),
         loader: episodes::reading(),
         ..EvaluationPlan::published(protocol, benchmark, args.episodes.shot)
+    };
+    let plan = EvaluationPlan {
+        cams: args.maps.source(&model_options, &data, &plan, &device, screen, &stop)?,
+        ..plan
     };
 
     let mut observer: Box<dyn EvaluationObserver> = match global.verbosity() {

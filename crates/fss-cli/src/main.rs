@@ -12,6 +12,7 @@ mod failure;
 mod interrupt;
 mod messages;
 mod mine;
+mod model;
 mod output;
 mod own;
 mod predict;

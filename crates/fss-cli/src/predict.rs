@@ -4,15 +4,17 @@ mod queries;
 mod results;
 mod support_set;
 mod supports;
+mod text;
 
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use fss_core::{Annotated, DEFAULT_MAX_SIDE, Segmenter, Support, data, train::Stop};
+use fss_core::{Annotated, DEFAULT_MAX_SIDE, Segmenter, Support, Unlabelled, data, train::Stop};
 use indicatif::ProgressBar;
 
-use crate::args::{Global, ModelArgs};
+use crate::args::Global;
 use crate::failure::{Failure, describe};
+use crate::model::ModelArgs;
 use crate::own::OwnFiles;
 use crate::progress::Screen;
 use crate::{interrupt, output};
@@ -20,6 +22,7 @@ use crate::{interrupt, output};
 use queries::Query;
 use results::{Results, Save};
 use supports::Pair;
+use text::TextArgs;
 
 /// Segment images after a few annotated examples
 ///
@@ -29,7 +32,8 @@ use supports::Pair;
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("examples").required(true).args(["supports", "support_set"])))]
 pub struct PredictArgs {
-    /// An annotated example: the image and its mask, joined by a colon; repeat for more examples
+    /// An annotated example: the image and its mask, joined by a colon (with --text the image alone);
+    /// repeat for more examples
     #[arg(long = "support", value_name = "IMG:MASK")]
     supports: Vec<String>,
     /// Examples from a data set: class folders, a CSV table, COCO JSON or a folder of LabelMe files
@@ -66,6 +70,8 @@ pub struct PredictArgs {
     #[command(flatten)]
     files: OwnFiles,
     #[command(flatten)]
+    text: TextArgs,
+    #[command(flatten)]
     model: ModelArgs,
 }
 
@@ -91,12 +97,20 @@ impl PredictArgs {
 pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
     let queries = queries::find(&args.query, &args.out)?;
     let results = Results::new(&args.out, &args.save)?;
-    let annotated = args.annotated(screen)?;
+    let model = args.model.options()?;
+    let examples = match args.text.unlabelled(&model, &args.supports)? {
+        Some(images) => Examples::Text(images),
+        None => Examples::Masks(args.annotated(screen)?),
+    };
     let device = global.device()?;
     let stop = interrupt::install("finishing the current image")?;
-    let segmenter = Segmenter::load(&args.model.options()?, &args.model.weights, &device)?
-        .with_max_side(args.max_side)?;
-    let support = segmenter.support(&annotated)?;
+    let segmenter =
+        Segmenter::load(&model, &args.model.weights, &device)?.with_max_side(args.max_side)?;
+    let segmenter = args.text.apply(segmenter, &device)?;
+    let support = match &examples {
+        Examples::Text(images) => segmenter.support_by_text(images)?,
+        Examples::Masks(annotated) => segmenter.support(annotated)?,
+    };
 
     let bar = screen.bar(queries.len(), "images");
     let mut run = Run { segmenter, support, results, screen, bar, tally: Tally::default() };
@@ -114,6 +128,14 @@ pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), F
         )));
     }
     Ok(())
+}
+
+/// What the model learns from.
+enum Examples {
+    /// Images with masks.
+    Masks(Vec<Annotated>),
+    /// Images alone.
+    Text(Vec<Unlabelled>),
 }
 
 /// How many queries came to what end.

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fss_core::data::Benchmark;
-use fss_core::heads::{Mlc, Ssp};
+use fss_core::data::cam::CamFolder;
+use fss_core::heads::{Hsnet, Imr, Mlc, Ssp};
+use fss_core::train::cams::Cams;
 use fss_core::train::evaluate::{FeatureReuse, Protocol};
 use fss_core::train::observer::{Silent, TrainObserver};
 use fss_core::train::progress::TerminalProgress;
 use fss_core::train::recipe::{BUILTIN_NAMES, ModelSettings, Recipe};
 use fss_core::train::report::evaluation_table;
-use fss_core::train::trainer::{RecipeModel, Start, TrainOutcome, TrainingRun, train};
+use fss_core::train::trainer::{RecipeModel, RunCams, Start, TrainOutcome, TrainingRun, train};
 use fss_core::train::{RunData, Stop};
 
 use crate::args::{Global, Verbosity};
@@ -149,6 +151,7 @@ fn start_run(
         RunData::open_with(data_root, &recipe.data, |tree, part| {
             episodes::open(tree, part, screen)
         })?;
+    let cams = coarse_maps(&recipe)?;
     let run = TrainingRun {
         recipe,
         train,
@@ -158,7 +161,7 @@ fn start_run(
         device,
         loader: episodes::reading(),
         reuse: FeatureReuse::default(),
-        cams: Default::default(),
+        cams,
     };
     match run.recipe.model {
         ModelSettings::Ssp(_) => {
@@ -167,11 +170,30 @@ fn start_run(
         ModelSettings::Mlc(_) => {
             report(&run, watched::<Mlc>(&run, start, global.verbosity(), &stop)?, data_root)
         }
-        ModelSettings::Hsnet(_) | ModelSettings::Imr(_) => Err(Failure::request(
-            format!("this command does not train {} yet", run.recipe.model.kind()),
-            "name a recipe of ssp or mlc",
-        )),
+        ModelSettings::Hsnet(_) => {
+            report(&run, watched::<Hsnet>(&run, start, global.verbosity(), &stop)?, data_root)
+        }
+        ModelSettings::Imr(_) => {
+            report(&run, watched::<Imr>(&run, start, global.verbosity(), &stop)?, data_root)
+        }
     }
+}
+
+/// Where the coarse maps lie that a recipe names.
+fn coarse_maps(recipe: &Recipe) -> Result<RunCams, Failure> {
+    let ModelSettings::Imr(settings) = &recipe.model else { return Ok(RunCams::default()) };
+    let benchmark = recipe.data.dataset;
+    let source = |folder: Option<&Path>| match folder {
+        Some(folder) => Ok(Some(Cams::new(CamFolder::new(folder, benchmark)))),
+        None => Err(Failure::request(
+            "imr learns from coarse maps, and the recipe names no folder of them",
+            "make them with `fss cam` and name the folder with --set model.cams.train=DIR",
+        )),
+    };
+    Ok(RunCams {
+        train: source(settings.cams.train.as_deref())?,
+        novel: source(settings.cams.val())?,
+    })
 }
 
 fn report<M>(run: &TrainingRun, outcome: TrainOutcome<M>, data_root: &Path) -> Result<(), Failure> {

@@ -115,22 +115,22 @@ impl FoldArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Protocol")]
 pub struct ProtocolArgs {
-    /// How episodes are drawn and scored
-    #[arg(long, value_enum, default_value_t)]
-    protocol: ProtocolName,
+    /// How episodes are drawn and scored [default: as the method was published; ssp and mlc: official,
+    /// hsnet and imr: hsnet]
+    #[arg(long, value_enum)]
+    protocol: Option<ProtocolName>,
     /// hsnet: compare at the query's own size instead of 400 x 400
     #[arg(long)]
     original_size: bool,
-    /// hsnet: side of the images [default: 400, as published]
+    /// hsnet: side of the images [default: 400, as published, or what the weights say]
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
 }
 
 /// The protocols that can be named.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProtocolName {
     /// SSP and MLC: original sizes, five seeds, episodes drawn as their code does with 4 workers
-    #[default]
     Official,
     /// HSNet: 400 x 400 pixels, seed 0, its own metric; ssp is refined only with --refine, which the
     /// published code does not do here
@@ -138,9 +138,18 @@ enum ProtocolName {
 }
 
 impl ProtocolArgs {
-    /// The protocol; `refine` is whether refinement was asked for.
-    pub fn protocol(&self, refine: bool) -> Result<Protocol, Failure> {
-        match self.protocol {
+    /// The protocol for a model; `refine` is whether refinement was asked for.
+    pub fn protocol(&self, model: &ModelOptions, refine: bool) -> Result<Protocol, Failure> {
+        let own_side = match model {
+            ModelOptions::Hsnet(config) => Some(config.side),
+            ModelOptions::Imr(config) => Some(config.image_side()),
+            _ => None,
+        };
+        let usual = match own_side {
+            Some(_) => ProtocolName::Hsnet,
+            None => ProtocolName::Official,
+        };
+        match self.protocol.unwrap_or(usual) {
             ProtocolName::Official if self.original_size || self.side.is_some() => {
                 Err(Failure::request(
                     "--original-size and --side are options of the HSNet protocol; the official one \
@@ -152,7 +161,7 @@ impl ProtocolArgs {
             ProtocolName::Hsnet => {
                 let published = HsnetProtocol::default();
                 Ok(Protocol::Hsnet(HsnetProtocol {
-                    side: self.side.unwrap_or(published.side),
+                    side: self.side.or(own_side).unwrap_or(published.side),
                     compare: match self.original_size {
                         true => Compare::Original,
                         false => Compare::Resized,

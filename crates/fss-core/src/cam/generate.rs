@@ -8,7 +8,7 @@ use fss_data::cam::CamFolder;
 use fss_data::loader::{LoaderOptions, OrderedLoader};
 use fss_data::{ClassId, DataError, SegmentationDataset};
 
-use super::{CamMaker, GRID};
+use super::CamMaker;
 use crate::Error;
 
 /// What [`generate`] did.
@@ -24,7 +24,7 @@ pub struct Generated {
     pub stopped: bool,
 }
 
-/// Makes the maps of all `pairs` of an image's position and a class that are not in the folder yet, so
+/// Makes the maps, `grid` cells a side, of all `pairs` of an image's position and a class that are not in the folder yet, so
 /// that a run that was stopped goes on where it was. Name number n of the maker is class n + 1.
 ///
 /// Each file appears whole or not at all. `progress` is told after every image how many pairs of how many
@@ -38,6 +38,7 @@ pub fn generate(
     dataset: &Arc<SegmentationDataset>,
     folder: &CamFolder,
     pairs: &[(usize, ClassId)],
+    grid: usize,
     mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Generated, Error> {
     let missing = folder.missing(dataset, pairs.iter().copied())?;
@@ -60,7 +61,7 @@ pub fn generate(
     for image in OrderedLoader::new(jobs, options, read)? {
         let (image, position, classes) = image?;
         let names: Vec<usize> = classes.iter().map(|class| usize::from(*class) - 1).collect();
-        let maps = maker.maps(&image, &names, GRID)?;
+        let maps = maker.maps(&image, &names, grid)?;
         for ((class, name), found) in classes.into_iter().zip(names).zip(maps) {
             let note = maker.note(name, folder.image_name(dataset, position)?);
             folder.write(dataset, position, class, &found.map, &note)?;

@@ -1,0 +1,229 @@
+//! Which model, as the command line and the weight file say it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
+use fss_core::backbone::{
+    DeepStemResNetConfig, TapBackboneConfig, TapNetwork, WeightsSummary, inspect_weights,
+};
+use fss_core::heads::{FirstMask, HsnetConfig, ImrConfig, SupportMask};
+use fss_core::{Depth, ModelOptions, Refine};
+
+use crate::failure::Failure;
+
+/// Which model, and where its weights lie.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// The method [default: what the weights say, else ssp]
+    #[arg(long, value_enum)]
+    pub model: Option<Method>,
+    /// The backbone that the weights were trained with [default: what their shapes show]
+    #[arg(long, value_name = "NAME", value_parser = backbones())]
+    pub backbone: Option<String>,
+    /// Channels of the backbone's first stage [default: what the weights say; 64 is published]
+    #[arg(long, value_name = "N")]
+    pub width: Option<usize>,
+    /// SSP: run the self-support step a second time, as the published tables do
+    #[arg(long)]
+    pub refine: bool,
+    /// IMR: how often query and support refine each other [default: what the weights say, else 3 for
+    /// coco and 2]
+    #[arg(long, value_name = "N")]
+    pub stages: Option<usize>,
+    /// A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+    #[arg(long, value_name = "FILE")]
+    pub weights: PathBuf,
+}
+
+/// The methods that can be named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Method {
+    /// Self-support matching (ECCV 2022)
+    #[default]
+    Ssp,
+    /// Mining latent classes, the baseline (ICCV 2021)
+    Mlc,
+    /// Hypercorrelation squeeze (ICCV 2021)
+    Hsnet,
+    /// Segmentation from image-label text (IJCAI 2022)
+    Imr,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ssp => "ssp",
+            Self::Mlc => "mlc",
+            Self::Hsnet => "hsnet",
+            Self::Imr => "imr",
+        })
+    }
+}
+
+/// The model that was asked for, and what the weight file says of itself.
+pub struct Asked {
+    pub options: ModelOptions,
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl ModelArgs {
+    /// The model that was asked for. What was not said is as the weight file says or the shapes in it
+    /// show, else as published.
+    pub fn options(&self) -> Result<ModelOptions, Failure> {
+        Ok(self.read()?.options)
+    }
+
+    /// The model that was asked for, and what the weight file says of itself.
+    pub fn read(&self) -> Result<Asked, Failure> {
+        // Whatever is wrong with the file shows when it is loaded.
+        let summary = inspect_weights(&self.weights).ok();
+        let metadata = summary.as_ref().map(|found| found.metadata.clone()).unwrap_or_default();
+        let correlating = summary.as_ref().and_then(|found| found.correlating);
+        let method = self.method(&metadata, correlating);
+        if self.refine && method != Method::Ssp {
+            return Err(Failure::request(
+                format!("--refine belongs to SSP; {method} has no such step"),
+                "leave it out, or give --model ssp",
+            ));
+        }
+        if self.stages.is_some() && method != Method::Imr {
+            return Err(Failure::request(
+                format!("--stages belongs to IMR; {method} has none"),
+                "leave it out, or give --model imr",
+            ));
+        }
+        let options = match method {
+            Method::Ssp | Method::Mlc => self.deep_stem(method, summary.as_ref(), &metadata)?,
+            Method::Hsnet => {
+                let mut config = HsnetConfig::new(self.taps(method, summary.as_ref())?);
+                if let Some(side) = number(&metadata, "fss.side") {
+                    config = config.with_side(side);
+                }
+                if metadata.get("fss.support_mask").is_some_and(|mask| mask == "unmasked") {
+                    config = config.with_support_mask(SupportMask::Unmasked);
+                }
+                ModelOptions::Hsnet(config)
+            }
+            Method::Imr => ModelOptions::Imr(self.imr(summary.as_ref(), &metadata)?),
+        };
+        Ok(Asked { options, metadata })
+    }
+
+    fn deep_stem(
+        &self,
+        method: Method,
+        summary: Option<&WeightsSummary>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<ModelOptions, Failure> {
+        let stored = summary.and_then(WeightsSummary::config);
+        let depth = match &self.backbone {
+            Some(name) => name.parse::<Depth>().map_err(|_| no_such_backbone(method, name))?,
+            None => stored.map(|config| config.depth).unwrap_or(Depth::R50),
+        };
+        let mut backbone = DeepStemResNetConfig::new(depth);
+        if let Some(width) = self.width.or(stored.map(|config| config.width)) {
+            backbone = backbone.with_width(width);
+        }
+        if let Some(stored) = stored {
+            backbone = backbone.with_layer3(stored.layer3);
+        }
+        if metadata.get("fss.refine").is_some_and(|trained| trained == "on") && !self.refine {
+            tracing::info!(
+                "the weights were trained with refinement, which is off here; --refine turns it on"
+            );
+        }
+        let options = match (method, self.refine) {
+            (Method::Mlc, _) => ModelOptions::mlc(depth),
+            (_, true) => ModelOptions::ssp(depth).with_refine(Refine::On),
+            (_, false) => ModelOptions::ssp(depth),
+        };
+        Ok(options.with_deep_stem(backbone))
+    }
+
+    /// The tapped backbone: as named, else as the file shows, else ResNet-50.
+    fn taps(
+        &self,
+        method: Method,
+        summary: Option<&WeightsSummary>,
+    ) -> Result<TapBackboneConfig, Failure> {
+        let stored = summary.and_then(|summary| summary.taps);
+        let network = match &self.backbone {
+            Some(name) => name.parse::<TapNetwork>().map_err(|_| no_such_backbone(method, name))?,
+            None => stored.map_or(TapNetwork::Resnet50, |config| config.network),
+        };
+        let width = self.width.or(stored.map(|config| config.width));
+        let config = TapBackboneConfig::new(network);
+        Ok(width.map_or(config, |width| config.with_width(width)))
+    }
+
+    fn imr(
+        &self,
+        summary: Option<&WeightsSummary>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<ImrConfig, Failure> {
+        let mut config = ImrConfig::new(self.taps(Method::Imr, summary)?);
+        if let Some(stages) = self.stages.or(number(metadata, "fss.stages")) {
+            config = config.with_stages(stages);
+        }
+        if metadata.get("fss.first_mask").is_some_and(|first| first == "own") {
+            config = config.with_first_mask(FirstMask::Own);
+        }
+        // The recurrent state has the size of the maps.
+        let state = summary
+            .into_iter()
+            .flat_map(|summary| &summary.tensors)
+            .find(|tensor| tensor.key == "state" || tensor.key.ends_with(".state"));
+        if let Some([1, _, grid, _]) = state.map(|tensor| tensor.shape.as_slice()) {
+            config = config.with_grid(*grid);
+        }
+        Ok(config)
+    }
+
+    /// Whether neither the command nor the weights say how many stages IMR has.
+    pub fn stages_are_unknown(&self, metadata: &BTreeMap<String, String>) -> bool {
+        self.stages.is_none() && number(metadata, "fss.stages").is_none()
+    }
+
+    /// The method named, else the one that the weights were trained as, else the one whose parts they
+    /// hold.
+    fn method(
+        &self,
+        metadata: &BTreeMap<String, String>,
+        correlating: Option<&'static str>,
+    ) -> Method {
+        let trained = metadata.get("fss.model").map(String::as_str).or(correlating);
+        let stored = trained.and_then(|name| Method::from_str(name, false).ok());
+        if let (Some(asked), Some(trained)) = (self.model, trained)
+            && asked.to_string() != trained
+        {
+            tracing::warn!(
+                "the weights were trained as {trained}, but run as {asked}; give --model {trained} \
+                 to run them as they were trained"
+            );
+        }
+        self.model.or(stored).unwrap_or_default()
+    }
+}
+
+fn number(metadata: &BTreeMap<String, String>, key: &str) -> Option<usize> {
+    metadata.get(key)?.parse().ok()
+}
+
+fn no_such_backbone(method: Method, name: &str) -> Failure {
+    let names = match method {
+        Method::Ssp | Method::Mlc => Depth::NAMES.join(", "),
+        Method::Hsnet => TapNetwork::NAMES.join(", "),
+        Method::Imr => "vgg16, resnet50".to_owned(),
+    };
+    Failure::request(format!("{method} has no backbone {name}"), format!("choose one of {names}"))
+}
+
+/// The backbones of all methods.
+fn backbones() -> PossibleValuesParser {
+    let taps = TapNetwork::NAMES.into_iter().filter(|name| !Depth::NAMES.contains(name));
+    PossibleValuesParser::new(Depth::NAMES.into_iter().chain(taps).collect::<Vec<_>>())
+}
