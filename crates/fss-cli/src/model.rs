@@ -30,6 +30,9 @@ pub struct ModelArgs {
     /// SSP: run the self-support step a second time, as the published tables do
     #[arg(long)]
     pub refine: bool,
+    /// HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
+    #[arg(long)]
+    pub unmasked: bool,
     /// IMR: how often query and support refine each other [default: what the weights say, else 3 for
     /// coco and 2]
     #[arg(long, value_name = "N")]
@@ -90,6 +93,12 @@ impl ModelArgs {
                 "leave it out, or give --model ssp",
             ));
         }
+        if self.unmasked && method != Method::Hsnet {
+            return Err(Failure::request(
+                format!("--unmasked belongs to HSNet; {method} has no such step"),
+                "leave it out, or give --model hsnet",
+            ));
+        }
         if self.stages.is_some() && method != Method::Imr {
             return Err(Failure::request(
                 format!("--stages belongs to IMR; {method} has none"),
@@ -103,7 +112,9 @@ impl ModelArgs {
                 if let Some(side) = number(&metadata, "fss.side") {
                     config = config.with_side(side);
                 }
-                if metadata.get("fss.support_mask").is_some_and(|mask| mask == "unmasked") {
+                let stored =
+                    metadata.get("fss.support_mask").is_some_and(|mask| mask == "unmasked");
+                if self.unmasked || stored {
                     config = config.with_support_mask(SupportMask::Unmasked);
                 }
                 ModelOptions::Hsnet(config)

@@ -38,13 +38,13 @@ fn commands() {
 
 #[test]
 fn predict() {
-    insta::assert_snapshot!(help("predict -h"), @r"
+    insta::assert_snapshot!(help("predict -h"), @r#"
     Segment images after a few annotated examples
 
     Usage: fss predict [OPTIONS] --query <FILE|DIR> --out <DIR> --weights <FILE> <--support <IMG:MASK>|--support-set <PATH>>
 
     Options:
-          --support <IMG:MASK>  An annotated example: the image and its mask, joined by a colon; repeat for more examples
+          --support <IMG:MASK>  An annotated example: the image and its mask, joined by a colon (with --text the image alone); repeat for more examples
           --support-set <PATH>  Examples from a data set: class folders, a CSV table, COCO JSON or a folder of LabelMe files
           --class <ID|NAME>     Of --support: the label in the masks that is the object [default: every value but 0 and 255]; of --support-set: the name of the class
           --shots <K>           How many examples to take of --support-set: those with the largest objects [default: all]
@@ -61,19 +61,27 @@ fn predict() {
           --ignore-value <VALUE>  The value in mask files that is neither foreground nor background, often 255
           --skip-bad              Leave out entries that cannot be used, and list them
 
+    Text (imr):
+          --text <TEXT>      What to look for, as in "a dog"; examples then need no masks
+          --clip <FILE>      CLIP's weights: OpenAI's RN50.pt, or its state dict
+          --against <NAMES>  Other names that the text competes with in CLIP's eyes [default: the 80 classes of COCO]
+          --whole-image      Show CLIP the whole image, squeezed, instead of its centre, as published
+
     Model:
-          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc]
-          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
+          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr]
+          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
           --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine           SSP: run the self-support step a second time, as the published tables do
-          --weights <FILE>   A checkpoint of the whole model: .pth of the official code, .safetensors or .bpk
+          --unmasked         HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
+          --stages <N>       IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
+          --weights <FILE>   A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
 
     Global options:
           --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
-    ");
+    "#);
 }
 
 #[test]
@@ -88,11 +96,13 @@ fn eval() {
       -h, --help         Print help (see more with '--help')
 
     Model:
-          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc]
-          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152]
+          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr]
+          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
           --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine           SSP: run the self-support step a second time, as the published tables do
-          --weights <FILE>   A checkpoint of the whole model: .pth of the official code, .safetensors or .bpk
+          --unmasked         HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
+          --stages <N>       IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
+          --weights <FILE>   A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
 
     Data:
           --data-root <DIR>  The folder of the data set (own: a folder or a file)
@@ -115,9 +125,9 @@ fn eval() {
           --allow-fold-mismatch     Measure a model even on classes that it was trained on; a warning stands beside the number
 
     Protocol:
-          --protocol <PROTOCOL>  How episodes are drawn and scored [default: official] [possible values: official, hsnet]
+          --protocol <PROTOCOL>  How episodes are drawn and scored [default: as the method was published; ssp and mlc: official, hsnet and imr: hsnet] [possible values: official, hsnet]
           --original-size        hsnet: compare at the query's own size instead of 400 x 400
-          --side <PIXELS>        hsnet: side of the images [default: 400, as published]
+          --side <PIXELS>        hsnet: side of the images [default: 400, as published, or what the weights say]
 
     Episodes:
           --shot <K>          Supports of an episode [default: 1]
@@ -127,9 +137,14 @@ fn eval() {
           --shot-rule <RULE>  What is made of several supports [default: as published for the model] [possible values: joint, vote]
           --upper-bound       Let each query with its true mask be its own support: what prototypes could reach at best
 
+    Coarse maps (imr):
+          --cams <DIR>             The folder of the coarse maps, as `fss cam` or the published code made them
+          --clip <FILE>            CLIP's weights (RN50.pt): makes those maps that are missing in the folder
+          --support-labels <WHAT>  What is known of a support: its class's name, as published, or its mask [possible values: text, masks]
+
     Features:
           --feature-cache <BYTES>  Memory for features [default: 2GiB]
-          --spill <SPILL>          What happens to features that do not fit [default: disk] [possible values: disk, recompute]
+          --spill <SPILL>          What happens to features that do not fit [default: disk; of hsnet and imr: recompute] [possible values: disk, recompute]
           --no-reuse               Compute the features anew for every episode, as the published code does
 
     Global options:
