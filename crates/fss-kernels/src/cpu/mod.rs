@@ -17,6 +17,7 @@ mod gemm;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
+mod memory;
 mod output;
 mod pivot;
 mod scratch;
@@ -29,6 +30,7 @@ mod winograd_tile;
 
 use crate::Activation;
 use lanes::{InstructionSet, Lanes, Portable};
+pub(crate) use memory::{room, zeros};
 use output::Output;
 pub(crate) use pivot::{PivotInputs, PivotSources, pivot_images};
 pub(crate) use shape::ConvShape;
@@ -103,7 +105,7 @@ impl Job<'_> {
     /// The machine has the instructions of `S`, and [`ConvShape::check`] passed.
     unsafe fn run<S: Lanes>(self) -> Vec<f32> {
         let length = self.shape.output_dims().iter().product();
-        let mut values = Vec::with_capacity(length);
+        let mut values = room(length);
         if length > 0 {
             let output = Output::new(&mut values, self.epilogue);
             // SAFETY: the caller's; each algorithm writes all of the output.

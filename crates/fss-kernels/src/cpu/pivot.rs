@@ -11,6 +11,7 @@ use super::Epilogue;
 use super::direct::gather;
 use super::gemm::{RegisterTile, multiply};
 use super::lanes::{InstructionSet, Kernel, Lanes, Portable};
+use super::memory::room;
 use super::output::Output;
 use super::scratch::{Scratch, Shared};
 use super::shape::ConvShape;
@@ -140,7 +141,7 @@ impl Job<'_> {
             unsafe { S::enter(PackWeights { job: self, output, group, to }) }
         });
         let length = count * outputs * area;
-        let mut values = Vec::with_capacity(length);
+        let mut values = room(length);
         let epilogue = Epilogue {
             bias: self.inputs.bias,
             residual: self.inputs.residual,

@@ -206,8 +206,8 @@ impl MatchingBackend for Flex {
         };
         let (n, s) = (h * w, hs * ws);
         let samples = values(&q).chunks_exact(l * c * n).zip(values(&k).chunks_exact(l * c * s));
-        let maps = samples.flat_map(|(q, k)| conv4d::correlate(q, k, [l, c, n], s)).collect();
-        tensor(maps, [b, s, l, h, w])
+        let maps = samples.map(|(q, k)| conv4d::correlate(q, k, [l, c, n], s)).collect();
+        tensor(join(maps), [b, s, l, h, w])
     }
 
     fn center_pivot_conv4d(
