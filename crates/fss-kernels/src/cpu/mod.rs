@@ -20,6 +20,7 @@ mod lanes_x86;
 mod memory;
 mod output;
 mod pivot;
+mod pool;
 mod scratch;
 mod shape;
 #[cfg(test)]
@@ -33,6 +34,7 @@ use lanes::{InstructionSet, Lanes, Portable};
 pub(crate) use memory::{room, zeros};
 use output::Output;
 pub(crate) use pivot::{PivotInputs, PivotSources, pivot_images};
+pub(crate) use pool::{Pooling, pool2d};
 pub(crate) use shape::ConvShape;
 
 /// What happens to the sums of a convolution before they are stored.
