@@ -19,6 +19,7 @@ mod lanes;
 mod lanes_x86;
 mod memory;
 mod output;
+mod pack;
 mod pivot;
 mod pool;
 mod scratch;
