@@ -1,4 +1,4 @@
-//! Inference convolutions for the CPU on plain slices.
+//! Inference convolutions and pooling for the CPU on plain slices.
 //!
 //! [`conv2d_nchw`] computes `y = activation(conv(x, w) + bias [+ residual])`. Two algorithms share one
 //! register-tiled product ([`gemm`]):
