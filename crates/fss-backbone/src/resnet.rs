@@ -1,10 +1,8 @@
 //! The network: construction and forward passes.
 
 use burn::module::Module;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor};
-use fss_kernels::{Activation, ConvGeometry};
+use fss_kernels::{Activation, ConvGeometry, max_pool2d};
 
 use crate::block::{BlockPlan, ConvUnit, ResidualBlock, Route, layer, run};
 use crate::config::DeepStemResNetConfig;
@@ -253,5 +251,5 @@ fn stem_keys() -> [UnitKeys; 3] {
 
 /// Max pooling 3x3, stride 2, padding 1: `[B, C, H, W]` to `[B, C, ceil(H/2), ceil(W/2)]`.
 pub(crate) fn max_pool(x: Tensor<4>) -> Tensor<4> {
-    max_pool2d(x, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]))
+    max_pool2d(x, 3, 2, 1)
 }

@@ -16,7 +16,7 @@ use crate::conv::{self, Activation, ConvGeometry, Residual};
 use crate::conv4d::{self, PivotGeometry};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
-use crate::{correlation, cosine, group_norm};
+use crate::{correlation, cosine, group_norm, pool};
 
 impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, C> {
     fn resize_bilinear(
@@ -104,6 +104,28 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
             geometry,
             activation,
         ))
+    }
+
+    fn max_pool2d(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        if x.is_tracked() {
+            return pool::max_by_burn::<Self>(x, kernel, stride, padding);
+        }
+        let pooled =
+            <B as MatchingBackend>::max_pool2d(x.into_primitive(), kernel, stride, padding);
+        FloatTensor::<Self>::new(pooled)
+    }
+
+    fn avg_pool2d(x: FloatTensor<Self>, kernel: usize, stride: usize) -> FloatTensor<Self> {
+        if x.is_tracked() {
+            return pool::avg_by_burn::<Self>(x, kernel, stride);
+        }
+        let pooled = <B as MatchingBackend>::avg_pool2d(x.into_primitive(), kernel, stride);
+        FloatTensor::<Self>::new(pooled)
     }
 
     fn unit_features(features: FloatTensor<Self>) -> FloatTensor<Self> {

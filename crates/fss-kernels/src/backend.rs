@@ -7,7 +7,7 @@ use crate::conv::{self, Activation, ConvGeometry, Residual};
 use crate::conv4d::{self, PivotGeometry};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
-use crate::{correlation, cosine, group_norm, pooling};
+use crate::{correlation, cosine, group_norm, pool, pooling};
 
 /// A Burn back end that can run the matching kernels.
 ///
@@ -139,6 +139,23 @@ pub trait MatchingBackend: Backend {
         activation: Activation,
     ) -> FloatTensor<Self> {
         conv::conv_by_steps::<Self>(x, weight, bias, residual, geometry, activation)
+    }
+
+    /// See [`max_pool2d`](crate::max_pool2d): `[B, C, h, w] -> [B, C, H, W]`.
+    #[fusion(default)]
+    fn max_pool2d(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        pool::max_by_burn::<Self>(x, kernel, stride, padding)
+    }
+
+    /// See [`avg_pool2d`](crate::avg_pool2d): `[B, C, h, w] -> [B, C, H, W]`.
+    #[fusion(default)]
+    fn avg_pool2d(x: FloatTensor<Self>, kernel: usize, stride: usize) -> FloatTensor<Self> {
+        pool::avg_by_burn::<Self>(x, kernel, stride)
     }
 
     /// See [`unit_features`](crate::unit_features): `[B, C, h, w] -> [B, C, h, w]`.

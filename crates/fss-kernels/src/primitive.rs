@@ -80,6 +80,25 @@ pub fn conv2d_fused<B: MatchingBackend>(
     B::conv2d_fused(x, weight, bias, residual, geometry, activation)
 }
 
+/// See [`max_pool2d`](crate::max_pool2d).
+pub fn max_pool2d<B: MatchingBackend>(
+    x: FloatTensor<B>,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+) -> FloatTensor<B> {
+    <B as MatchingBackend>::max_pool2d(x, kernel, stride, padding)
+}
+
+/// See [`avg_pool2d`](crate::avg_pool2d).
+pub fn avg_pool2d<B: MatchingBackend>(
+    x: FloatTensor<B>,
+    kernel: usize,
+    stride: usize,
+) -> FloatTensor<B> {
+    <B as MatchingBackend>::avg_pool2d(x, kernel, stride)
+}
+
 /// See [`unit_features`](crate::unit_features).
 pub fn unit_features<B: MatchingBackend>(features: FloatTensor<B>) -> FloatTensor<B> {
     B::unit_features(features)

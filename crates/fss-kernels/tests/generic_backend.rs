@@ -45,6 +45,8 @@ fn run_all<B: MatchingBackend>(
         primitive::masked_average_pool_at_mask_size::<B>(features.clone(), mask()),
         primitive::cosine_maps::<B>(features.clone(), load::<B, 3>("p", [2, 3, 6], device)),
         primitive::cosine_map_dense::<B>(features.clone(), others),
+        primitive::max_pool2d::<B>(features.clone(), 3, 2, 1),
+        primitive::avg_pool2d::<B>(features.clone(), 2, 2),
         fg,
         bg,
         adaptive,

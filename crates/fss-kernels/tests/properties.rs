@@ -5,9 +5,9 @@ mod common;
 use burn::tensor::{Device, Tensor};
 use common::{from_values, largest, random, tensor, values};
 use fss_kernels::{
-    Activation, ConvGeometry, Corners, conv2d_fused, cosine_map_dense, cosine_maps,
-    masked_average_pool, masked_average_pool_at_mask_size, nearest_indices, resize_bilinear,
-    resize_nearest,
+    Activation, ConvGeometry, Corners, avg_pool2d, conv2d_fused, cosine_map_dense, cosine_maps,
+    masked_average_pool, masked_average_pool_at_mask_size, max_pool2d, nearest_indices,
+    resize_bilinear, resize_nearest,
 };
 use fss_support::golden::assert_close;
 use proptest::prelude::*;
@@ -215,10 +215,24 @@ fn views_are_read_in_their_own_order() {
             resize_bilinear(copied.clone(), [4, 9], Corners::HalfPixel),
         ),
         (resize_nearest(view.clone(), [4, 9]), resize_nearest(copied.clone(), [4, 9])),
+        (max_pool2d(view.clone(), 3, 2, 1), max_pool2d(copied.clone(), 3, 2, 1)),
+        (avg_pool2d(view.clone(), 2, 2), avg_pool2d(copied.clone(), 2, 2)),
         (cosine_map_dense(view.clone(), copied.clone()), cosine_map_dense(copied.clone(), copied)),
     ] {
         assert_eq!(values(view), values(copy));
     }
+}
+
+#[test]
+#[should_panic(expected = "leaves a window of 2 without pixels")]
+fn pooling_refuses_windows_outside_the_map() {
+    let _ = max_pool2d(Tensor::zeros([1, 1, 4, 4], &Device::flex()), 2, 2, 2);
+}
+
+#[test]
+#[should_panic(expected = "does not fit into a 4x1 map")]
+fn pooling_refuses_a_window_larger_than_the_map() {
+    let _ = avg_pool2d(Tensor::zeros([1, 1, 4, 1], &Device::flex()), 2, 2);
 }
 
 #[test]

@@ -1,10 +1,8 @@
 //! Torchvision's VGG-16 without batch norm.
 
 use burn::module::Module;
-use burn::tensor::module::max_pool2d;
-use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, activation::relu};
-use fss_kernels::{Activation, ConvGeometry};
+use fss_kernels::{Activation, ConvGeometry, max_pool2d};
 
 use crate::fold::FoldedConv;
 use crate::init::Init;
@@ -61,7 +59,7 @@ impl TapVgg {
                 x = conv.forward(input, None, Activation::None);
                 taps.push(x.clone());
             }
-            x = halve(x);
+            x = max_pool2d(x, 2, 2, 0);
             if group >= FIRST_TAPPED {
                 // The largest of rectified values is the rectified largest: fewer to rectify.
                 x = relu(x);
@@ -74,9 +72,4 @@ impl TapVgg {
     pub(super) fn device(&self) -> Device {
         self.convs[0].weight.lazy_device()
     }
-}
-
-/// Max pooling 2x2: `[B, C, H, W]` to `[B, C, floor(H/2), floor(W/2)]`.
-fn halve(x: Tensor<4>) -> Tensor<4> {
-    max_pool2d(x, MaxPoolOptions::new([2, 2]).with_stride([2, 2]))
 }

@@ -10,6 +10,7 @@ use super::Job;
 use super::gemm::{RegisterTile, multiply};
 use super::lanes::{Kernel, Lanes};
 use super::output::Output;
+use super::pack::{group_rows, pack};
 use super::scratch::{Scratch, Shared};
 use super::shape::{ConvShape, inside, pieces};
 
@@ -39,8 +40,7 @@ pub(super) unsafe fn run<S: Lanes>(job: &Job<'_>, output: &Output<'_>) {
     });
 }
 
-/// Packs the weights of one group of `ROWS` output channels as `[depth][ROWS]`. Rows behind the last
-/// channel repeat it: their sums are not used.
+/// Packs the weights of one group of `ROWS` output channels as `[depth][ROWS]`.
 struct PackWeights<'a> {
     weight: &'a [f32],
     outputs: usize,
@@ -52,14 +52,9 @@ struct PackWeights<'a> {
 impl Kernel for PackWeights<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
-        for r in 0..S::ROWS {
-            let o = (self.group * S::ROWS + r).min(self.outputs - 1);
-            let row = &self.weight[o * self.depth..][..self.depth];
-            for (k, &w) in row.iter().enumerate() {
-                // SAFETY: `to` has room for `depth * ROWS` numbers.
-                unsafe { self.to.add(k * S::ROWS + r).write(w) }
-            }
-        }
+        let rows = group_rows::<S>(self.weight, [self.outputs, self.depth], self.group);
+        // SAFETY: `to` has room for `depth * ROWS` numbers.
+        unsafe { pack::<S>(&rows, 0, self.depth, self.to) }
     }
 }
 

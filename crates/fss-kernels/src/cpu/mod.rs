@@ -1,4 +1,4 @@
-//! Inference convolutions for the CPU on plain slices.
+//! Inference convolutions and pooling for the CPU on plain slices.
 //!
 //! [`conv2d_nchw`] computes `y = activation(conv(x, w) + bias [+ residual])`. Two algorithms share one
 //! register-tiled product ([`gemm`]):
@@ -17,8 +17,11 @@ mod gemm;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
+mod memory;
 mod output;
+mod pack;
 mod pivot;
+mod pool;
 mod scratch;
 mod shape;
 #[cfg(test)]
@@ -29,8 +32,10 @@ mod winograd_tile;
 
 use crate::Activation;
 use lanes::{InstructionSet, Lanes, Portable};
+pub(crate) use memory::{room, zeros};
 use output::Output;
 pub(crate) use pivot::{PivotInputs, PivotSources, pivot_images};
+pub(crate) use pool::{Pooling, pool2d};
 pub(crate) use shape::ConvShape;
 
 /// What happens to the sums of a convolution before they are stored.
@@ -103,7 +108,7 @@ impl Job<'_> {
     /// The machine has the instructions of `S`, and [`ConvShape::check`] passed.
     unsafe fn run<S: Lanes>(self) -> Vec<f32> {
         let length = self.shape.output_dims().iter().product();
-        let mut values = Vec::with_capacity(length);
+        let mut values = room(length);
         if length > 0 {
             let output = Output::new(&mut values, self.epilogue);
             // SAFETY: the caller's; each algorithm writes all of the output.

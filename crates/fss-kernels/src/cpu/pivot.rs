@@ -11,7 +11,9 @@ use super::Epilogue;
 use super::direct::gather;
 use super::gemm::{RegisterTile, multiply};
 use super::lanes::{InstructionSet, Kernel, Lanes, Portable};
+use super::memory::room;
 use super::output::Output;
+use super::pack::{group_rows, pack};
 use super::scratch::{Scratch, Shared};
 use super::shape::ConvShape;
 use crate::{Activation, ConvGeometry};
@@ -140,7 +142,7 @@ impl Job<'_> {
             unsafe { S::enter(PackWeights { job: self, output, group, to }) }
         });
         let length = count * outputs * area;
-        let mut values = Vec::with_capacity(length);
+        let mut values = room(length);
         let epilogue = Epilogue {
             bias: self.inputs.bias,
             residual: self.inputs.residual,
@@ -161,8 +163,7 @@ impl Job<'_> {
     }
 }
 
-/// Packs the weights of one output image and `ROWS` channels as `[depth][ROWS]`. Rows behind the last
-/// channel repeat it: their sums are not used.
+/// Packs the weights of one output image and `ROWS` channels as `[depth][ROWS]`.
 struct PackWeights<'a> {
     job: &'a Job<'a>,
     output: usize,
@@ -174,21 +175,25 @@ impl Kernel for PackWeights<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         let inputs = self.job.inputs;
-        let [c, ..] = inputs.image;
+        let ([c, ..], outputs) = (inputs.image, inputs.bias.len());
         let PivotSources { own, taps } = &self.job.sources[self.output];
-        let query = c * inputs.query_side * inputs.query_side;
-        for r in 0..S::ROWS {
-            let o = (self.group * S::ROWS + r).min(inputs.bias.len() - 1);
-            let over_query = match own {
-                Some(_) => &inputs.query[o * query..][..query],
-                None => &[],
-            };
-            let over_support = taps.iter().flat_map(|(_, tap)| {
-                (0..c).map(move |c_in| inputs.support[(o * c + c_in) * inputs.taps + tap])
-            });
-            for (k, weight) in over_query.iter().copied().chain(over_support).enumerate() {
-                // SAFETY: `to` has room for `depth * ROWS` numbers.
-                unsafe { self.to.add(k * S::ROWS + r).write(weight) }
+        let mut to = self.to;
+        // SAFETY: `to` has room for `depth * ROWS` numbers.
+        unsafe {
+            if own.is_some() {
+                let depth = c * inputs.query_side * inputs.query_side;
+                let rows = group_rows::<S>(inputs.query, [outputs, depth], self.group);
+                pack::<S>(&rows, 0, depth, to);
+                to = to.wrapping_add(depth * S::ROWS);
+            }
+            let rows = group_rows::<S>(inputs.support, [outputs, c * inputs.taps], self.group);
+            for (_, tap) in taps {
+                for channel in 0..c {
+                    for row in rows.iter().take(S::ROWS) {
+                        to.write(row[channel * inputs.taps + tap]);
+                        to = to.wrapping_add(1);
+                    }
+                }
             }
         }
     }

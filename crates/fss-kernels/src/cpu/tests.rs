@@ -218,6 +218,20 @@ fn nan_stays_nan_and_stays_near() {
 }
 
 #[test]
+fn instruction_sets_pool_alike() {
+    use super::pool::{Pooling, pool_with};
+    for (size, [kernel, stride, padding]) in [([9, 70], [3, 2, 1]), ([8, 66], [2, 2, 0])] {
+        let case = Case::new([2, 3, size[0], size[1]], 3, [kernel; 2], [stride, padding, 1]);
+        for pooling in [Pooling::Max, Pooling::Mean] {
+            let want = pool_with(InstructionSet::Portable, &case.x, &case.shape, pooling);
+            for set in InstructionSet::available() {
+                assert_eq!(pool_with(set, &case.x, &case.shape, pooling), want, "{set:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn empty_batches_and_outputs_are_empty() {
     let none = Case::new([0, 3, 8, 8], 4, [3, 3], [1, 1, 1]);
     let epilogue = none.epilogue(None, Activation::None);

@@ -5,64 +5,81 @@ use std::mem::MaybeUninit;
 use super::gemm::{RegisterTile, multiply};
 use super::lanes::{Kernel, Lanes, MAX_ROWS};
 use super::output::Output;
+use super::pack::{group_rows, pack};
 use super::scratch::Scratch;
 use super::shape::{Piece, inside, pieces};
 use super::winograd::Plan;
-use super::winograd_tile::{self as tile, POINTS, SPAN, TILE};
+use super::winograd_tile::{self as tile, POINTS, SPAN, TAPS, TILE};
 
-/// Transforms the weights of one group of `ROWS` output channels to `[POINTS][group][C][ROWS]`. Rows
-/// behind the last channel repeat it: their products are not used.
-pub(super) struct PackWeights<'a, const UNIT: usize> {
-    pub(super) plan: Plan<UNIT>,
+/// Transforms the weights of one group of `ROWS` output channels to `[POINTS][C][ROWS]`, points `pitch`
+/// apart.
+pub(super) struct PackWeights<'a> {
     pub(super) weight: &'a [f32],
+    pub(super) outputs: usize,
+    pub(super) channels: usize,
     pub(super) group: usize,
+    pub(super) pitch: usize,
     pub(super) to: *mut f32,
 }
 
-impl<const UNIT: usize> Kernel for PackWeights<'_, UNIT> {
+impl Kernel for PackWeights<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
-        const TAPS: usize = 9;
-        let channels = self.plan.channels;
-        let pitch = self.plan.pitch_weights::<S>();
-        let row_of = |r: usize| {
-            let o = (self.group * S::ROWS + r).min(self.plan.outputs - 1);
-            &self.weight[o * channels * TAPS..][..channels * TAPS]
-        };
-        let rows: [&[f32]; MAX_ROWS] = std::array::from_fn(row_of);
-        // The rows of as many channels as fill a vector are transformed together.
-        let together = S::WIDTH / S::ROWS;
-        let mut taps = [[0.0f32; 16]; TAPS];
-        for first in (0..channels).step_by(together) {
-            let count = together.min(channels - first);
-            for (r, row) in rows.iter().enumerate().take(S::ROWS) {
-                for (c, g) in row[first * TAPS..][..count * TAPS].chunks_exact(TAPS).enumerate() {
-                    for (taps, &g) in taps.iter_mut().zip(g) {
-                        taps[c * S::ROWS + r] = g;
-                    }
+        /// Channels that are packed before they are transformed: few enough to stay near, enough that what
+        /// is read back was written a while ago.
+        const BLOCK: usize = 16;
+        let depth = self.channels * TAPS;
+        let rows = group_rows::<S>(self.weight, [self.outputs, depth], self.group);
+        // A vector's length more than the last channel's taps.
+        let mut packed = MaybeUninit::<[f32; (BLOCK * TAPS + 2) * MAX_ROWS]>::uninit();
+        let packed = packed.as_mut_ptr().cast::<f32>();
+        // The rows of two channels fill a vector and are transformed together.
+        const { assert!(S::WIDTH == 2 * S::ROWS) };
+        for first in (0..self.channels).step_by(BLOCK) {
+            let count = BLOCK.min(self.channels - first);
+            // SAFETY: the block's numbers have room. Of a missing second channel nothing is read or stored.
+            unsafe {
+                pack::<S>(&rows, first * TAPS, count * TAPS, packed);
+                for pair in (0..count).step_by(2) {
+                    let second = S::ROWS * (count - pair).min(2);
+                    let masks = [S::mask(0, S::ROWS), S::mask(S::ROWS, second)];
+                    let from = packed.wrapping_add(pair * TAPS * S::ROWS);
+                    let tap = |i: usize| {
+                        let low = from.wrapping_add(i * S::ROWS);
+                        let high = from.wrapping_add((TAPS + i - 1) * S::ROWS);
+                        S::add(S::load_masked(low, masks[0]), S::load_masked(high, masks[1]))
+                    };
+                    let to = self.to.wrapping_add((first + pair) * S::ROWS);
+                    transform::<S>(tap, to, self.pitch, S::mask(0, second));
                 }
             }
-            let to = self.to.wrapping_add((self.group * channels + first) * S::ROWS);
-            // SAFETY: the buffer has `POINTS` times the pitch, and the mask admits existing channels only.
-            unsafe {
-                let mask = S::mask(0, count * S::ROWS);
-                let tap = |i: usize| taps[i].as_ptr();
-                let mut half = [[S::splat(0.0); 3]; SPAN];
-                for row in 0..3 {
-                    let g = [
-                        S::load(tap(row * 3)),
-                        S::load(tap(row * 3 + 1)),
-                        S::load(tap(row * 3 + 2)),
-                    ];
-                    for (half, v) in half.iter_mut().zip(tile::weight::<S>(g)) {
-                        half[row] = v;
-                    }
-                }
-                for (column, half) in half.into_iter().enumerate() {
-                    for (row, v) in tile::weight::<S>(half).into_iter().enumerate() {
-                        S::store_masked(to.wrapping_add((row * SPAN + column) * pitch), mask, v);
-                    }
-                }
+        }
+    }
+}
+
+/// Transforms the weights of as many 3x3 kernels as a vector has lanes; `tap` gives their taps.
+///
+/// # Safety
+/// Inside [`Lanes::enter`]; the masked lanes from `to` on, `POINTS` times `pitch` apart, can be written.
+#[inline(always)]
+unsafe fn transform<S: Lanes>(
+    tap: impl Fn(usize) -> S::Vector,
+    to: *mut f32,
+    pitch: usize,
+    mask: S::Mask,
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut half = [[S::splat(0.0); 3]; SPAN];
+        for row in 0..3 {
+            let g = [tap(row * 3), tap(row * 3 + 1), tap(row * 3 + 2)];
+            for (half, v) in half.iter_mut().zip(tile::weight::<S>(g)) {
+                half[row] = v;
+            }
+        }
+        for (column, half) in half.into_iter().enumerate() {
+            for (row, v) in tile::weight::<S>(half).into_iter().enumerate() {
+                S::store_masked(to.wrapping_add((row * SPAN + column) * pitch), mask, v);
             }
         }
     }
@@ -162,7 +179,10 @@ impl<const UNIT: usize> Forward<'_, UNIT> {
 pub(super) struct Back<'a, const UNIT: usize> {
     pub(super) plan: Plan<UNIT>,
     pub(super) output: &'a Output<'a>,
+    /// Transformed weights of these channels, `[POINTS][group][C][ROWS]`.
     pub(super) weights: *const f32,
+    /// Distance between two of their points.
+    pub(super) pitch: usize,
     pub(super) from: *const f32,
     pub(super) image: usize,
     pub(super) start: usize,
@@ -193,27 +213,26 @@ impl<const UNIT: usize> Back<'_, UNIT> {
     #[inline(always)]
     unsafe fn products<S: Lanes>(&self, count: usize, sums: *mut f32) {
         let channels = self.plan.channels;
-        let [first, last] = [self.outputs[0] / S::ROWS, self.outputs[1].div_ceil(S::ROWS)];
+        let groups = (self.outputs[1] - self.outputs[0]).div_ceil(S::ROWS);
         for point in 0..POINTS {
             let pixels = self.from.wrapping_add(point * self.plan.pitch_in::<S>());
             let sums = sums.wrapping_add(point * Plan::<UNIT>::pitch_back::<S>());
             // The groups of this point ask for the next point's pixels, each for its share.
             let next = pixels.wrapping_add(self.plan.pitch_in::<S>());
-            let share = S::PANEL.div_ceil(last - first);
-            for group in first..last {
-                let weights = self.weights.wrapping_add(point * self.plan.pitch_weights::<S>());
-                let index = group - first;
-                // SAFETY: weights are `[POINTS][groups][channels][ROWS]`, and the sums have room for the last
-                // group's rows, since `CHANNELS_BACK` is a multiple of `ROWS`.
+            let share = S::PANEL.div_ceil(groups);
+            for group in 0..groups {
+                let weights = self.weights.wrapping_add(point * self.pitch);
+                // SAFETY: the sums have room for the last group's rows, since `CHANNELS_BACK` is a multiple of
+                // `ROWS`.
                 unsafe {
                     multiply::<S>(RegisterTile {
                         k: channels,
                         weights: weights.wrapping_add(group * channels * S::ROWS),
                         pixels,
-                        sums: sums.wrapping_add(index * S::ROWS * S::PANEL),
+                        sums: sums.wrapping_add(group * S::ROWS * S::PANEL),
                         pitch: S::PANEL,
                         vectors: count.div_ceil(S::WIDTH),
-                        ahead: next.wrapping_add(index * share * channels),
+                        ahead: next.wrapping_add(group * share * channels),
                         ahead_step: share,
                     });
                 }

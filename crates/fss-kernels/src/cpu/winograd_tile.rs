@@ -13,6 +13,8 @@ use super::lanes::Lanes;
 pub(super) const TILE: usize = 4;
 /// Inputs of a tile along one axis, which is also the number of products.
 pub(super) const SPAN: usize = TILE + 2;
+/// Weights of a 3x3 kernel.
+pub(super) const TAPS: usize = 9;
 /// Products of a tile.
 pub(super) const POINTS: usize = SPAN * SPAN;
 

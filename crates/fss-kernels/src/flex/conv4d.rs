@@ -3,6 +3,7 @@
 //! A support position whose features are zero (masked out) correlates with nothing: its image is zero,
 //! is never computed, and takes part in no product.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -10,7 +11,7 @@ use rayon::prelude::*;
 use super::product::{View, ViewMut, Write, product};
 use crate::conv4d::{PivotGeometry, rows_needed};
 use crate::cpu::{
-    ConvShape, Epilogue, PivotInputs, PivotSources, conv2d_nchw, is_fast, pivot_images,
+    ConvShape, Epilogue, PivotInputs, PivotSources, conv2d_nchw, is_fast, pivot_images, room, zeros,
 };
 use crate::{Activation, ConvGeometry};
 
@@ -57,7 +58,7 @@ pub(super) fn correlate_and_pivot(
     let [rows, _] = geometry.output();
     let (side, stride) = (kernels.support_side, geometry.stride);
     let mut result = Vec::new();
-    let mut held = Vec::new();
+    let mut images = Vec::new();
     let mut first = 0;
     while first < rows {
         // As many rows as the memory holds, at least one.
@@ -67,10 +68,17 @@ pub(super) fn correlate_and_pivot(
             .last()
             .unwrap_or(first + 1);
         let range = among(end);
-        active.correlate(query, [levels, channels, n], range.clone(), &mut held);
+        let held = active.correlate(query, [levels, channels, n], range.clone(), &mut images);
         let place = |position: usize| active.positions[range.clone()].binary_search(&position).ok();
         let wanted = sources(geometry, side, first..end, place);
-        result.extend(convolve(&held, [levels, h, w], kernels, &wanted));
+        let part = convolve(held, [levels, h, w], kernels, &wanted);
+        if first == 0 && end == rows {
+            return part;
+        }
+        if first == 0 {
+            result = room(part.len() / end * rows);
+        }
+        result.extend_from_slice(&part);
         first = end;
     }
     result
@@ -83,22 +91,22 @@ pub(super) fn correlate(
     [levels, channels, n]: [usize; 3],
     s: usize,
 ) -> Vec<f32> {
-    let active = Active { positions: (0..s).collect(), columns: support.to_vec() };
-    let mut result = Vec::new();
-    active.correlate(query, [levels, channels, n], 0..s, &mut result);
-    result
+    let active = Active { positions: (0..s).collect(), columns: Cow::Borrowed(support) };
+    let mut images = Vec::new();
+    active.correlate(query, [levels, channels, n], 0..s, &mut images);
+    images
 }
 
 /// The support positions that have features.
-struct Active {
+struct Active<'a> {
     /// In order.
     positions: Vec<usize>,
     /// Their features, `[L, C, positions]`.
-    columns: Vec<f32>,
+    columns: Cow<'a, [f32]>,
 }
 
-impl Active {
-    fn find(support: &[f32], [levels, channels, s]: [usize; 3]) -> Self {
+impl<'a> Active<'a> {
+    fn find(support: &'a [f32], [levels, channels, s]: [usize; 3]) -> Self {
         let mut used = vec![false; s];
         for row in support.chunks_exact(s) {
             for (used, value) in used.iter_mut().zip(row) {
@@ -107,13 +115,13 @@ impl Active {
         }
         let positions: Vec<usize> = (0..s).filter(|&i| used[i]).collect();
         let columns = if positions.len() == s {
-            support.to_vec()
+            Cow::Borrowed(support)
         } else {
             let mut columns = Vec::with_capacity(levels * channels * positions.len());
             for row in support.chunks_exact(s) {
                 columns.extend(positions.iter().map(|&i| row[i]));
             }
-            columns
+            Cow::Owned(columns)
         };
         Self { positions, columns }
     }
@@ -124,18 +132,23 @@ impl Active {
         before(rows.start * columns)..before(rows.end * columns)
     }
 
-    /// Images `[range, L, N]` of the correlations with some of them.
-    fn correlate(
+    /// Images `[range, L, N]` of the correlations with some of them. They lie at the start of `memory`,
+    /// which grows as needed.
+    fn correlate<'m>(
         &self,
         query: &[f32],
         [levels, channels, n]: [usize; 3],
         range: Range<usize>,
-        images: &mut Vec<f32>,
-    ) {
+        memory: &'m mut Vec<f32>,
+    ) -> &'m [f32] {
         let count = range.len();
-        images.resize(count * levels * n, 0.0);
+        let length = count * levels * n;
+        if memory.len() < length {
+            *memory = zeros(length);
+        }
+        let images = &mut memory[..length];
         if count == 0 {
-            return;
+            return images;
         }
         let total = self.positions.len();
         for level in 0..levels {
@@ -149,6 +162,7 @@ impl Active {
         images.par_chunks_mut(n).with_min_len(8).for_each(|image| {
             image.iter_mut().for_each(|value| *value = value.max(0.0));
         });
+        images
     }
 }
 

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::cpu::zeros;
 use crate::group_norm::EPSILON;
 
 /// `max(0, group_norm(x))` of `[B, S, C, N]` values.
@@ -14,7 +15,7 @@ pub(super) fn norm_relu(
     let per_group = c / groups * n;
     let moments: Vec<[f64; 2]> = x.par_chunks(per_group).map(sums).collect();
     let count = (s * per_group) as f64;
-    let mut result = vec![0.0; x.len()];
+    let mut result = zeros(x.len());
     result.par_chunks_mut(n).zip(x.par_chunks(n)).enumerate().with_min_len(8).for_each(
         |(row, (result, x))| {
             let (sample, channel) = (row / (s * c), row % c);

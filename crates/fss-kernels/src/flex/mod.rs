@@ -21,7 +21,7 @@ use burn::tensor::{DType, TensorData};
 use crate::backend::MatchingBackend;
 use crate::conv::{Activation, ConvGeometry, Residual, conv_by_steps};
 use crate::conv4d::PivotGeometry;
-use crate::cpu::{ConvShape, Epilogue, conv2d_nchw};
+use crate::cpu::{ConvShape, Epilogue, Pooling, conv2d_nchw, pool2d};
 use crate::ops::dims;
 use crate::resize::Corners;
 use crate::self_support::{self as steps, SelfSupportConfig};
@@ -187,6 +187,22 @@ impl MatchingBackend for Flex {
         tensor(output, shape)
     }
 
+    fn max_pool2d(x: FlexTensor, kernel: usize, stride: usize, padding: usize) -> FlexTensor {
+        let geometry = ConvGeometry { stride, padding, dilation: 1 };
+        match float32(&x) {
+            Some(x) => pooled(&x, kernel, geometry, Pooling::Max),
+            None => crate::pool::max_by_burn::<Self>(x, kernel, stride, padding),
+        }
+    }
+
+    fn avg_pool2d(x: FlexTensor, kernel: usize, stride: usize) -> FlexTensor {
+        let geometry = ConvGeometry { stride, ..ConvGeometry::POINTWISE };
+        match float32(&x) {
+            Some(x) => pooled(&x, kernel, geometry, Pooling::Mean),
+            None => crate::pool::avg_by_burn::<Self>(x, kernel, stride),
+        }
+    }
+
     fn unit_features(features: FlexTensor) -> FlexTensor {
         let [b, c, h, w] = dims(&features);
         match float32(&features) {
@@ -206,8 +222,8 @@ impl MatchingBackend for Flex {
         };
         let (n, s) = (h * w, hs * ws);
         let samples = values(&q).chunks_exact(l * c * n).zip(values(&k).chunks_exact(l * c * s));
-        let maps = samples.flat_map(|(q, k)| conv4d::correlate(q, k, [l, c, n], s)).collect();
-        tensor(maps, [b, s, l, h, w])
+        let maps = samples.map(|(q, k)| conv4d::correlate(q, k, [l, c, n], s)).collect();
+        tensor(join(maps), [b, s, l, h, w])
     }
 
     fn center_pivot_conv4d(
@@ -292,6 +308,13 @@ impl MatchingBackend for Flex {
             _ => crate::group_norm::norm_by_steps::<Self>(x, weight, bias, groups),
         }
     }
+}
+
+/// Each channel of a contiguous float32 map, pooled over square windows.
+fn pooled(x: &FlexTensor, kernel: usize, geometry: ConvGeometry, pooling: Pooling) -> FlexTensor {
+    let input: [usize; 4] = dims(x);
+    let shape = ConvShape { input, weight: [input[1], 1, kernel, kernel], geometry };
+    tensor(pool2d(values(x), &shape, pooling), shape.output_dims())
 }
 
 /// The kernels of a center-pivot convolution.

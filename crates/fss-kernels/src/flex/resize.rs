@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use crate::cpu::zeros;
 use crate::resize::{Corners, Tap, nearest_indices, taps};
 
 /// Pixels that make a task worth its start.
@@ -16,7 +17,7 @@ pub(super) fn bilinear(
 ) -> Vec<f32> {
     let rows = taps(h, height, corners);
     let columns = taps(w, width, corners);
-    let mut output = vec![0.0; planes.len() / (h * w) * height * width];
+    let mut output = zeros(planes.len() / (h * w) * height * width);
     output
         .par_chunks_mut(width)
         .with_min_len((TASK_PIXELS / width).max(1))
@@ -43,7 +44,7 @@ pub(super) fn bilinear(
 pub(super) fn nearest(planes: &[f32], [h, w]: [usize; 2], [height, width]: [usize; 2]) -> Vec<f32> {
     let rows = nearest_indices(h, height);
     let columns = nearest_indices(w, width);
-    let mut output = vec![0.0; planes.len() / (h * w) * height * width];
+    let mut output = zeros(planes.len() / (h * w) * height * width);
     output.par_chunks_mut(width).with_min_len((TASK_PIXELS / width).max(1)).enumerate().for_each(
         |(index, output)| {
             let row = &planes[(index / height * h + rows[index % height]) * w..][..w];

@@ -1,0 +1,60 @@
+//! Rows of weights next to each other, as the register tile reads them.
+
+use super::lanes::{Lanes, MAX_ROWS};
+
+/// The rows of one group of `ROWS` output channels in weights `[outputs][depth]`. Rows behind the last
+/// channel repeat it: their sums are not used.
+pub(super) fn group_rows<S: Lanes>(
+    weight: &[f32],
+    [outputs, depth]: [usize; 2],
+    group: usize,
+) -> [&[f32]; MAX_ROWS] {
+    std::array::from_fn(|r| {
+        let o = (group * S::ROWS + r).min(outputs - 1);
+        &weight[o * depth..][..depth]
+    })
+}
+
+/// Writes the numbers `from..from + count` of `ROWS` rows as `[count][ROWS]`.
+///
+/// A block of `ROWS` vectors is transposed by shuffling its first half into its second, like cards, once
+/// for each bit of a row's number.
+///
+/// # Safety
+/// Inside [`Lanes::enter`]; `to` has room for `count * ROWS` numbers.
+///
+/// # Panics
+/// If a row is shorter than `from + count`.
+#[inline(always)]
+pub(super) unsafe fn pack<S: Lanes>(
+    rows: &[&[f32]; MAX_ROWS],
+    from: usize,
+    count: usize,
+    to: *mut f32,
+) {
+    let rows = rows.map(|row| row[from..][..count].as_ptr());
+    for k in (0..count).step_by(S::WIDTH) {
+        let length = (count - k).min(S::WIDTH);
+        // SAFETY: masks admit numbers of the rows only, and as many numbers of the target.
+        unsafe {
+            let mask = S::mask(0, length);
+            let mut block = [S::splat(0.0); MAX_ROWS];
+            for (v, row) in block.iter_mut().zip(rows).take(S::ROWS) {
+                *v = S::load_masked(row.wrapping_add(k), mask);
+            }
+            for _ in 0..S::ROWS.ilog2() {
+                let cards = block;
+                for i in 0..S::ROWS / 2 {
+                    let (low, high) = S::interleave::<1>(cards[i], cards[i + S::ROWS / 2]);
+                    block[2 * i] = low;
+                    block[2 * i + 1] = high;
+                }
+            }
+            let to = to.wrapping_add(k * S::ROWS);
+            for (i, v) in block.into_iter().enumerate().take(S::ROWS) {
+                let room = (length * S::ROWS).saturating_sub(i * S::WIDTH).min(S::WIDTH);
+                S::store_masked(to.wrapping_add(i * S::WIDTH), S::mask(0, room), v);
+            }
+        }
+    }
+}
