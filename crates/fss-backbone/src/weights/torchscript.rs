@@ -4,6 +4,7 @@
 //! of attributes on the way from the root to a tensor make the tensor's key, as in `state_dict()`.
 
 mod pickle;
+mod view;
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -14,7 +15,8 @@ use zip::ZipArchive;
 
 use super::dtype::ElementType;
 use super::read::{Source, StoredTensor};
-use pickle::{Node, Pickle, TensorView};
+use pickle::{Node, Pickle};
+use view::TensorView;
 
 /// Largest `data.pkl`: that of CLIP takes well below 1 MiB.
 const MAX_PICKLE_BYTES: u64 = 16 << 20;

@@ -1,6 +1,11 @@
 //! The part of Python's pickle that TorchScript writes, read into nodes that do nothing.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
+
+use super::view::{Storage, TensorView};
 
 /// Most nodes of one pickle; CLIP RN50 has some ten thousand.
 const MAX_NODES: usize = 1_000_000;
@@ -20,78 +25,6 @@ pub(super) enum Node {
     Object(Vec<(usize, usize)>),
     Storage(Storage),
     Tensor(TensorView),
-}
-
-/// A storage: which, of what, how many.
-#[derive(Debug, Clone)]
-pub(super) struct Storage {
-    /// Class below `torch`, e.g. `HalfStorage`.
-    pub class: String,
-    /// Name of its entry below `data/`.
-    pub key: String,
-    /// Number of values.
-    pub values: usize,
-}
-
-/// A tensor as a view of a storage.
-#[derive(Debug, Clone)]
-pub(super) struct TensorView {
-    pub storage: Storage,
-    /// Index of the first value.
-    pub offset: usize,
-    pub shape: Vec<usize>,
-    pub strides: Vec<usize>,
-}
-
-impl TensorView {
-    /// Refuses views that reach beyond their storage or repeat its values.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let bad = || format!("shape {:?} does not fit its storage", self.shape);
-        if self.shape.len() != self.strides.len() {
-            return Err(bad());
-        }
-        let count = self.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or_else(bad)?;
-        let reach = match count {
-            0 => Some(0),
-            _ => {
-                self.shape.iter().zip(&self.strides).try_fold(self.offset + 1, |end, (d, s)| {
-                    end.checked_add((d - 1).checked_mul(*s)?)
-                })
-            }
-        };
-        match reach {
-            Some(reach) if reach <= self.storage.values && count <= self.storage.values => Ok(()),
-            _ => Err(bad()),
-        }
-    }
-
-    pub(super) fn is_contiguous(&self) -> bool {
-        let mut step = 1;
-        self.shape.iter().zip(&self.strides).rev().all(|(&length, &stride)| {
-            let fits = length == 1 || stride == step;
-            step *= length;
-            fits
-        })
-    }
-
-    /// Calls `visit` with the index of every value in its storage, row-major.
-    pub(super) fn for_each_index(&self, mut visit: impl FnMut(usize)) {
-        let count: usize = self.shape.iter().product();
-        let mut at = vec![0; self.shape.len()];
-        let mut index = self.offset;
-        for _ in 0..count {
-            visit(index);
-            for axis in (0..at.len()).rev() {
-                at[axis] += 1;
-                index += self.strides[axis];
-                if at[axis] < self.shape[axis] {
-                    break;
-                }
-                index -= self.strides[axis] * self.shape[axis];
-                at[axis] = 0;
-            }
-        }
-    }
 }
 
 /// All nodes of a pickle.
