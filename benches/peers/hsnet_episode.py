@@ -20,9 +20,9 @@ from ssp_episode import measure
 
 
 def rectangle(side, share):
-    """A centred square object that covers a share of a map `[1, 1, side, side]`."""
+    """An object that covers a share of a map `[1, 1, side, side]`, as in benches/inputs/mod.rs."""
     length = round(side * share**0.5)
-    first = (side - length) // 2
+    first = min(side // 4, side - length)
     mask = torch.zeros(1, 1, side, side)
     mask[..., first : first + length, first : first + length] = 1
     return mask
