@@ -17,11 +17,13 @@ use inputs::{object_mask, tensor};
 const CHANNELS: usize = 1024;
 const SIDE: usize = 60;
 const IMAGE: usize = 473;
+/// Share of the image that the object covers.
+const SHARE: f32 = 1.0 / 16.0;
 
 fn matching(c: &mut Criterion) {
     let device = Device::flex();
     let features = || tensor::<4>("features", [1, CHANNELS, SIDE, SIDE], &device);
-    let mask = || object_mask([IMAGE, IMAGE], &device).float().unsqueeze_dim::<4>(1);
+    let mask = || object_mask([IMAGE; 2], SHARE, &device).float().unsqueeze_dim::<4>(1);
     let mut group = c.benchmark_group("kernels");
     group.sample_size(10);
 

@@ -1,15 +1,18 @@
-//! The backbone alone and whole episodes of SSP and MLC at 473x473.
+//! Backbones alone and whole episodes: SSP and MLC at 473x473, HSNet and IMR at 400x400.
 
 mod inputs;
 
 use std::hint::black_box;
 
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
-use fss_core::heads::{FewShotModel, MlcConfig, Ssp, SspConfig};
-use fss_core::{Depth, Device, Refine, backbone::DeepStemResNetConfig};
+use fss_core::backbone::{DeepStemResNetConfig, TapBackboneConfig, TapNetwork};
+use fss_core::heads::{FewShotModel, HsnetConfig, ImrConfig, MlcConfig, Shot, Ssp, SspConfig};
+use fss_core::{Depth, Device, Refine};
 use inputs::{object_mask, tensor};
 
 const IMAGE: usize = 473;
+/// The image side of HSNet and IMR.
+const SMALL: usize = 400;
 
 fn ssp(refine: Refine, device: &Device) -> Ssp {
     SspConfig::new(DeepStemResNetConfig::new(Depth::R50)).with_refine(refine).init(device, 0).fold()
@@ -30,13 +33,14 @@ fn backbone(c: &mut Criterion) {
     group.finish();
 }
 
-fn episode<M: FewShotModel>(b: &mut Bencher<'_>, model: &M, shots: usize) {
+/// Support images and a query of some side, with an object that covers a share of each.
+fn episode<M: FewShotModel>(b: &mut Bencher<'_>, model: &M, side: usize, shots: usize, share: f32) {
     let device = Device::flex();
-    let query = tensor::<4>("query", [1, 3, IMAGE, IMAGE], &device);
+    let query = tensor::<4>("query", [1, 3, side, side], &device);
     let supports: Vec<_> = (0..shots)
         .map(|k| {
-            let image = tensor::<4>(&format!("support {k}"), [1, 3, IMAGE, IMAGE], &device);
-            (image, object_mask([IMAGE, IMAGE], &device))
+            let image = tensor::<4>(&format!("support {k}"), [1, 3, side, side], &device);
+            (image, object_mask([side; 2], share, &device))
         })
         .collect();
     b.iter(|| {
@@ -52,7 +56,7 @@ fn ssp_episode(c: &mut Criterion) {
     for (shots, refine) in [(1, Refine::Off), (1, Refine::On), (5, Refine::On)] {
         let model = ssp(refine, &Device::flex());
         group.bench_function(format!("{shots}-shot refine {refine:?}"), |b| {
-            episode(b, &model, shots)
+            episode(b, &model, IMAGE, shots, 1.0 / 16.0)
         });
     }
     group.finish();
@@ -64,10 +68,69 @@ fn mlc_episode(c: &mut Criterion) {
     let mut group = c.benchmark_group("mlc resnet50 episode 473x473");
     group.sample_size(10);
     for shots in [1, 5] {
-        group.bench_function(format!("{shots}-shot"), |b| episode(b, &model, shots));
+        group.bench_function(format!("{shots}-shot"), |b| {
+            episode(b, &model, IMAGE, shots, 1.0 / 16.0)
+        });
     }
     group.finish();
 }
 
-criterion_group!(benches, backbone, ssp_episode, mlc_episode);
+fn taps(c: &mut Criterion) {
+    let device = Device::flex();
+    let image = tensor::<4>("image", [1, 3, SMALL, SMALL], &device);
+    let mut group = c.benchmark_group("taps 400x400");
+    group.sample_size(10);
+    for network in TapNetwork::ALL {
+        let backbone = TapBackboneConfig::new(network).init(&device, 0).fold();
+        group.bench_function(network.name(), |b| {
+            b.iter(|| {
+                let taps = backbone.forward(image.clone());
+                black_box(taps.into_iter().map(|tap| tap.into_data()).next_back())
+            })
+        });
+    }
+    group.finish();
+}
+
+fn hsnet_episode(c: &mut Criterion) {
+    let backbone = TapBackboneConfig::new(TapNetwork::Resnet50);
+    let model = HsnetConfig::new(backbone).init(&Device::flex(), 0).fold();
+    let mut group = c.benchmark_group("hsnet resnet50 episode 400x400");
+    group.sample_size(10);
+    // Masked-out support positions cost us nothing, so the object's size counts.
+    for (name, shots, share) in
+        [("1-shot", 1, 0.25), ("1-shot whole support", 1, 1.0), ("5-shot", 5, 0.25)]
+    {
+        group.bench_function(name, |b| episode(b, &model, SMALL, shots, share));
+    }
+    group.finish();
+}
+
+fn imr_episode(c: &mut Criterion) {
+    let device = Device::flex();
+    let backbone = TapBackboneConfig::new(TapNetwork::Resnet50);
+    let config = ImrConfig::new(backbone);
+    let model = config.init(&device, 0).expect("published settings").fold();
+    let image = |name: &str| tensor::<4>(name, [1, 3, SMALL, SMALL], &device);
+    let (query, support) = (image("query"), image("support"));
+    let mask = object_mask([SMALL; 2], 0.25, &device);
+    let cams =
+        [tensor("cam", [1, 1, config.grid, config.grid], &device).abs(), model.cam_of_mask(&mask)];
+    let mut group = c.benchmark_group("imr resnet50 episode 400x400");
+    group.sample_size(10);
+    group.bench_function("1-shot 2 stages", |b| {
+        b.iter(|| {
+            let [query_cam, support_cam] = cams.clone();
+            let features = model.features(support.clone()).with_cam(support_cam);
+            let shot = Shot { features, mask: mask.clone() };
+            let support = model.encode_support(&[shot]).expect("a support set");
+            let features = model.features(query.clone()).with_cam(query_cam);
+            let logits = model.segment(&support, &features, [SMALL; 2]).expect("a query");
+            black_box(logits.argmax(1).into_data())
+        })
+    });
+    group.finish();
+}
+
+criterion_group!(benches, backbone, ssp_episode, mlc_episode, taps, hsnet_episode, imr_episode);
 criterion_main!(benches);

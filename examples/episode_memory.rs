@@ -1,28 +1,43 @@
-//! Peak memory, in MiB, of one episode with ResNet-50 at 473x473 (Linux), of SSP or of MLC.
+//! Peak memory, in MiB, of one 1-shot episode with ResNet-50 (Linux): of SSP or MLC at 473x473, of HSNet or
+//! IMR at 400x400.
 //!
 //! ```sh
-//! cargo run --release --example episode_memory -- mlc
+//! cargo run --release --example episode_memory -- hsnet
 //! ```
 
 use burn::tensor::{Device, Distribution, Tensor};
-use fss_core::backbone::{DeepStemResNetConfig, Depth};
-use fss_core::heads::{AnyModel, FewShotModel, MlcConfig, SspConfig};
-
-const SIDE: usize = 473;
+use fss_core::backbone::{DeepStemResNetConfig, Depth, TapBackboneConfig, TapNetwork};
+use fss_core::heads::{AnyModel, FewShotModel, HsnetConfig, ImrConfig, MlcConfig, Shot, SspConfig};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
-    let network = DeepStemResNetConfig::new(Depth::R50);
-    let model: Box<dyn AnyModel> = match std::env::args().nth(1).as_deref() {
-        None | Some("ssp") => Box::new(SspConfig::new(network).init(&device, 0).fold()),
-        Some("mlc") => Box::new(MlcConfig::new(network).init(&device, 0).fold()),
-        Some(other) => return Err(format!("{other} is no model; give ssp or mlc").into()),
+    let deep_stem = DeepStemResNetConfig::new(Depth::R50);
+    let tapped = TapBackboneConfig::new(TapNetwork::Resnet50);
+    let (model, side): (Box<dyn AnyModel>, usize) = match std::env::args().nth(1).as_deref() {
+        None | Some("ssp") => (Box::new(SspConfig::new(deep_stem).init(&device, 0).fold()), 473),
+        Some("mlc") => (Box::new(MlcConfig::new(deep_stem).init(&device, 0).fold()), 473),
+        Some("hsnet") => (Box::new(HsnetConfig::new(tapped).init(&device, 0).fold()), 400),
+        Some("imr") => (Box::new(ImrConfig::new(tapped).init(&device, 0)?.fold()), 400),
+        Some(other) => {
+            return Err(format!("{other} is no model; give ssp, mlc, hsnet or imr").into());
+        }
     };
-    let image = || Tensor::<4>::random([1, 3, SIDE, SIDE], Distribution::Default, &device);
-    let row = Tensor::<1, burn::tensor::Int>::arange(0..SIDE as i64, &device).reshape([1, 1, SIDE]);
-    let mask = row.lower_elem(SIDE as i64 / 4).int().expand([1, SIDE, SIDE]);
-    let support = model.encode_support_images(&[(image(), mask)])?;
-    let logits = model.segment_images(&support, image())?;
+    let features = || {
+        let image = Tensor::random([1, 3, side, side], Distribution::Default, &device);
+        let features = model.features(image);
+        match model.cam_grid() {
+            None => features,
+            Some(grid) => features.with_cam(Tensor::random(
+                [1, 1, grid, grid],
+                Distribution::Default,
+                &device,
+            )),
+        }
+    };
+    let row = Tensor::<1, burn::tensor::Int>::arange(0..side as i64, &device).reshape([1, 1, side]);
+    let mask = row.lower_elem(side as i64 / 4).int().expand([1, side, side]);
+    let support = model.encode_support(&[Shot { features: features(), mask }])?;
+    let logits = model.segment(&support, &features(), [side; 2])?;
     std::hint::black_box(logits.argmax(1).into_data());
 
     let status = std::fs::read_to_string("/proc/self/status")?;

@@ -10,9 +10,14 @@ pub fn tensor<const D: usize>(name: &str, shape: [usize; D], device: &Device) ->
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// A mask `[1, H, W]` with a foreground object that covers a sixteenth of it.
-pub fn object_mask([height, width]: [usize; 2], device: &Device) -> Tensor<3, Int> {
-    let inside = |i: usize, side: usize| (side / 4..side / 2).contains(&i);
+/// A mask `[1, H, W]` with a foreground object that covers a share of it: a rectangle from a quarter of each
+/// side on, or from where it ends at the border.
+pub fn object_mask([height, width]: [usize; 2], share: f32, device: &Device) -> Tensor<3, Int> {
+    let inside = |i: usize, side: usize| {
+        let length = (side as f32 * share.sqrt()).round() as usize;
+        let first = (side / 4).min(side - length);
+        (first..first + length).contains(&i)
+    };
     let labels: Vec<i64> = (0..height * width)
         .map(|i| i64::from(inside(i / width, height) && inside(i % width, width)))
         .collect();
