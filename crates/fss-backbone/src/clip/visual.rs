@@ -1,9 +1,8 @@
 //! The image encoder: a ResNet whose every stride is an average pool, and an attention pool.
 
 use burn::module::Module;
-use burn::tensor::module::avg_pool2d;
-use burn::tensor::{Tensor, ops::AvgPoolOptions};
-use fss_kernels::{Activation, ConvGeometry};
+use burn::tensor::Tensor;
+use fss_kernels::{Activation, ConvGeometry, avg_pool2d};
 
 use super::config::ClipConfig;
 use super::pool::AttentionPool;
@@ -205,5 +204,5 @@ fn relu(unit: &ConvUnit, x: Tensor<4>) -> Tensor<4> {
 
 /// Average over 2x2 pixels.
 fn halve(x: Tensor<4>) -> Tensor<4> {
-    avg_pool2d(x, AvgPoolOptions::new([2, 2]))
+    avg_pool2d(x, 2, 2)
 }
