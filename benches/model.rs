@@ -1,10 +1,11 @@
-//! Backbones alone and whole episodes: SSP and MLC at 473x473, HSNet and IMR at 400x400.
+//! Backbones alone and whole episodes: SSP and MLC at 473x473, HSNet and IMR at 400x400, CLIP's maps at 224x224.
 
 mod inputs;
 
 use std::hint::black_box;
 
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
+use fss_core::backbone::clip::{CamPair, CamTarget, ClipConfig};
 use fss_core::backbone::{DeepStemResNetConfig, TapBackboneConfig, TapNetwork};
 use fss_core::heads::{FewShotModel, HsnetConfig, ImrConfig, MlcConfig, Shot, Ssp, SspConfig};
 use fss_core::{Depth, Device, Refine};
@@ -132,5 +133,35 @@ fn imr_episode(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, backbone, ssp_episode, mlc_episode, taps, hsnet_episode, imr_episode);
+/// A coarse map of one of 20 names in a 224x224 image, whose text features are known.
+fn clip(c: &mut Criterion) {
+    let device = Device::flex();
+    let clip = ClipConfig::rn50().init(&device, 0).fold();
+    let image = tensor::<4>("image", [1, 3, 224, 224], &device);
+    let text = tensor::<2>("text", [20, clip.config().embedding], &device);
+    let mut group = c.benchmark_group("clip rn50 224x224");
+    group.sample_size(20);
+    group.bench_function("image", |b| {
+        b.iter(|| black_box(clip.encode_image(image.clone()).expect("an image").into_data()))
+    });
+    group.bench_function("grad-cam", |b| {
+        b.iter(|| {
+            let (pairs, target) = ([CamPair { image: 0, class: 3 }], CamTarget::Probability);
+            let found = clip.grad_cam(image.clone(), text.clone(), &pairs, target);
+            black_box(found.expect("an image").raw.into_data())
+        })
+    });
+    group.finish();
+}
+
+criterion_group!(
+    benches,
+    backbone,
+    ssp_episode,
+    mlc_episode,
+    taps,
+    hsnet_episode,
+    imr_episode,
+    clip
+);
 criterion_main!(benches);

@@ -26,8 +26,25 @@ EPISODES = [
     ("mlc resnet50 episode 473x473/1-shot", ("mlc",), "episode"),
     ("mlc resnet50 episode 473x473/1-shot", ("mlc", "--pooling", "low"), "episode"),
     ("mlc resnet50 episode 473x473/5-shot", ("mlc", "--shots", "5"), "episode"),
+    # One object that covers a quarter of the support, and one that covers it all.
+    ("taps 400x400/resnet50", ("hsnet",), "backbone"),
+    ("hsnet resnet50 episode 400x400/1-shot", ("hsnet",), "episode"),
+    ("hsnet resnet50 episode 400x400/1-shot whole support", ("hsnet", "--mask-share", "1"), "episode"),
+    ("hsnet resnet50 episode 400x400/5-shot", ("hsnet", "--shots", "5"), "episode"),
+    ("imr resnet50 episode 400x400/1-shot 2 stages", ("hsnet", "--model", "imr"), "episode"),
+    ("clip rn50 224x224/image", ("clip",), "image"),
+    ("clip rn50 224x224/grad-cam", ("clip",), "cam"),
 ]
-MEMORY = [("ssp", ("ssp",)), ("mlc", ("mlc",)), ("mlc", ("mlc", "--pooling", "low"))]
+MEMORY = [
+    ("ssp", ("ssp",)),
+    ("mlc", ("mlc",)),
+    ("mlc", ("mlc", "--pooling", "low")),
+    ("hsnet", ("hsnet",)),
+    ("imr", ("hsnet", "--model", "imr")),
+]
+
+# Where the peers lie.
+SCRIPTS = {"ssp": "ssp_episode.py", "mlc": "mlc_episode.py", "hsnet": "hsnet_episode.py", "clip": "clip_cam.py"}
 
 # Rows of benches/annotations.rs, by the same names in benches/peers/coco_masks.py.
 MASKS = PEERS / "coco_masks.py"
@@ -103,16 +120,16 @@ def main():
     if args.python:
         for _, peer, _ in EPISODES:
             if peer not in peers:
-                script = PEERS / f"{peer[0]}_episode.py"
-                command = [args.python, "-B", str(script), "--threads", str(os.cpu_count()), "--repeat", "9", *peer[1:]]
+                script = PEERS / SCRIPTS[peer[0]]
+                command = [args.python, "-B", str(script), "--threads", str(os.cpu_count()), "--repeat", "5", *peer[1:]]
                 peers[peer] = json.loads(output(command))
     if not args.skip_benches:
-        names = ["kernels", "model", "evaluation", "annotations", "prepare", "startup"]
+        names = ["kernels", "correlation", "model", "evaluation", "annotations", "prepare", "startup"]
         run(["cargo", "bench", *(word for name in names for word in ("--bench", name))])
     rows = measured()
     run(["cargo", "build", "--release", "--example", "episode_memory"])
     memory = ["cargo", "run", "--release", "--quiet", "--example", "episode_memory", "--"]
-    ours_peak = {model: float(output([*memory, model])) for model in ("ssp", "mlc")}
+    ours_peak = {model: float(output([*memory, model])) for model in sorted({model for model, _ in MEMORY})}
 
     lines = [
         "# Speed and memory",
@@ -132,7 +149,8 @@ def main():
         "",
         "The peers are `benches/peers/ssp_episode.py`, the published architecture in plain PyTorch without the unused",
         "foreground prototype, and `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
-        "or (`--pooling low`) by the equal sum of the small ones. A ratio below 1 means that we are faster.",
+        "or (`--pooling low`) by the equal sum of the small ones; `hsnet_episode.py`, HSNet and IMR; and `clip_cam.py`,",
+        "CLIP's image encoder and Grad-CAM with prompts that are encoded once. A ratio below 1 means that we are faster.",
         "",
         "| work | peer | ours | PyTorch | ratio |",
         "|---|---|---|---|---|",
