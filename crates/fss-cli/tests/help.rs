@@ -20,6 +20,7 @@ fn commands() {
       eval     Measure a model on the novel classes of a fold
       mine     Label training images with latent classes, before MLC's full method is trained
       train    Train a model by a recipe
+      cam      Show where CLIP sees named things in images, as coarse maps
       data     Make and check data sets
       weights  Look into weight files and convert them
       help     Print this message or the help of the given subcommand(s)
@@ -198,6 +199,11 @@ fn mine() {
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
     ");
+}
+
+#[test]
+fn cam() {
+    insta::assert_snapshot!(help("cam -h"), @"");
 }
 
 #[test]
