@@ -22,7 +22,21 @@ fn scratch() -> Scratch {
 /// A small generated set with its CLIP.
 fn set(options: &str) -> Scratch {
     let scratch = Scratch::new();
-    scratch.ok(&format!("data generate --out set --size 56..80 --seed 3 {options}"));
+    scratch.ok(&format!("data generate --out set --seed 3 {options}"));
+    scratch.clip("clip.safetensors", 1);
+    scratch
+}
+
+/// Class folders of `disc` (a, b) and `edge` (c) with their CLIP.
+fn scratch_of_own() -> Scratch {
+    let scratch = Scratch::new();
+    for (class, stem) in [("disc", "a"), ("disc", "b"), ("edge", "c")] {
+        for folder in ["images", "masks"] {
+            std::fs::create_dir_all(scratch.path(&format!("set/{class}/{folder}"))).unwrap();
+        }
+        scratch.image(&format!("set/{class}/images/{stem}.jpg"), [48, 40], 3);
+        scratch.mask(&format!("set/{class}/masks/{stem}.png"), [48, 40], 1);
+    }
     scratch.clip("clip.safetensors", 1);
     scratch
 }
@@ -65,7 +79,8 @@ fn a_text_gives_a_map_and_a_picture_of_every_image() {
     // The same again, to the bit, and whatever the number of threads.
     assert_eq!(scratch.ok(&format!("--threads 1 {TEXT} --text dog --out again")), text);
     for name in names {
-        let bytes = |folder: &str| std::fs::read(scratch.path(&format!("{folder}/{name}"))).unwrap();
+        let bytes =
+            |folder: &str| std::fs::read(scratch.path(&format!("{folder}/{name}"))).unwrap();
         assert_eq!(bytes("again"), bytes("out"), "{name}");
     }
 }
@@ -80,12 +95,15 @@ fn several_texts_go_by_their_own_and_options_change_what_they_should() {
     let both = String::from_utf8(output.stdout).unwrap();
     assert!(alone.lines().all(|line| both.contains(line)), "{alone}{both}");
     assert!(both.contains("the red 🐶 cup\" among 81 names"), "{both}");
-    assert_eq!(scratch.names("both"), [
-        "a.dog.cam.safetensors",
-        "a.the-red-cup.cam.safetensors",
-        "b.dog.cam.safetensors",
-        "b.the-red-cup.cam.safetensors",
-    ]);
+    assert_eq!(
+        scratch.names("both"),
+        [
+            "a.dog.cam.safetensors",
+            "a.the-red-cup.cam.safetensors",
+            "b.dog.cam.safetensors",
+            "b.the-red-cup.cam.safetensors",
+        ]
+    );
     let map = |file: &str| read_cam(&scratch.path(file), GRID).unwrap();
     assert_eq!(map("both/a.dog.cam.safetensors"), map("alone/a.cam.safetensors"));
 
@@ -103,7 +121,7 @@ fn several_texts_go_by_their_own_and_options_change_what_they_should() {
     assert_eq!(map("score-3/a.cam.safetensors"), map("score-8/a.cam.safetensors"));
     // Nothing competes: the probability is 1 whatever the image shows.
     let message = messages(&scratch, &format!("{TEXT} --text dog --against dog --out lone"));
-    assert!(message.contains("no competitor") && message.contains("2 of the maps are empty"));
+    assert!(message.contains("no competitor") && message.contains("2 of 2 maps are empty"));
 }
 
 #[test]
@@ -128,12 +146,18 @@ fn bad_input_is_explained() {
     std::fs::create_dir(scratch.path("nothing")).unwrap();
     std::fs::write(scratch.path("file"), b"x").unwrap();
     for (arguments, expected) in [
-        ("cam --clip none.pt --images queries --text dog --out out".into(), vec!["none.pt", "path"]),
+        (
+            "cam --clip none.pt --images queries --text dog --out out".into(),
+            vec!["none.pt", "path"],
+        ),
         (
             TEXT.replace("clip.safetensors", "ssp.safetensors") + " --text dog --out out",
             vec!["ssp.safetensors", "CLIP with a ResNet"],
         ),
-        (TEXT.replace("clip.safetensors", "file") + " --text dog --out out", vec!["file", "weight"]),
+        (
+            TEXT.replace("clip.safetensors", "file") + " --text dog --out out",
+            vec!["file", "weight"],
+        ),
         (
             TEXT.replace("queries", "nothing") + " --text dog --out out",
             vec!["--images nothing: there is no image", "endings"],
@@ -144,7 +168,10 @@ fn bad_input_is_explained() {
         (format!("{TEXT} --out out"), vec!["nothing to look for", "--text and --images"]),
         ("cam --clip c --text dog --out out".into(), vec!["which images", "--images"]),
         (format!("{TEXT} --text dog --data-root x --out out"), vec!["together", "leave out"]),
-        (format!("{TEXT} --text dog --dataset coco --out out"), vec!["data sets", "leave them out"]),
+        (
+            format!("{TEXT} --text dog --dataset coco --out out"),
+            vec!["data sets", "leave them out"],
+        ),
         (format!("{SET} --against a,b --out out"), vec!["--against", "compete with each other"]),
         (format!("{SET} --images queries --out out"), vec!["own", "pascal"]),
         (format!("{SET} --out out"), vec!["set"]),
@@ -180,7 +207,7 @@ fn images_that_cannot_be_read() {
 
 #[test]
 fn a_data_set_gets_all_its_maps_and_runs_resume() {
-    let scratch = set("--images 12 --val-images 10");
+    let scratch = set("--size 56..80 --images 12 --val-images 10");
     let table = scratch.ok(&format!("{SET} --min-pixels 64 --out cams"));
     let number = |table: &str, row: &str| -> usize {
         let line = table.lines().find(|line| line.starts_with(row)).unwrap();
@@ -230,24 +257,35 @@ fn a_data_set_gets_all_its_maps_and_runs_resume() {
 
 #[test]
 fn other_data_sets_have_names_of_their_own() {
-    let scratch = set("--layout coco --images 8 --val-images 6");
+    let scratch = set("--size 56..80 --layout coco --images 8 --val-images 6");
     scratch.ok(&format!("{SET} --dataset coco --split val --out cams"));
     let [folder] = scratch.names("cams").try_into().unwrap();
     let names = scratch.names(&format!("cams/{folder}"));
     assert!(names.iter().all(|name| name.contains(".jpg--")), "{names:?}");
 
-    let scratch = set("--layout fss1000 --categories 3,2,2");
+    let scratch = set("--size 64 --layout fss1000 --categories 3,2,2");
     scratch.ok(&format!("{SET} --dataset fss1000 --split test --out cams"));
     assert_eq!(scratch.names("cams").len(), 2);
     for category in scratch.names("cams") {
         assert_eq!(scratch.names(&format!("cams/{category}")).len(), 10, "every image");
     }
+
+    let scratch = scratch_of_own();
+    scratch.ok(&format!("{SET} --dataset own --out cams"));
+    assert_eq!(scratch.names("cams/disc/images"), ["a.jpg--0.safetensors", "b.jpg--0.safetensors"]);
+    assert_eq!(scratch.names("cams/edge/images"), ["c.jpg--1.safetensors"]);
+    // An image without its mask.
+    scratch.image("set/edge/images/d.jpg", [48, 40], 3);
+    let message = scratch.fails(&format!("{SET} --dataset own --out cams"));
+    assert!(message.contains("d.jpg"), "{message}");
+    let message = messages(&scratch, &format!("{SET} --dataset own --out cams --skip-bad"));
+    assert!(message.contains("left out") && message.contains("d.jpg"), "{message}");
 }
 
 #[cfg(unix)]
 #[test]
 fn ctrl_c_keeps_what_is_done() {
-    let scratch = set("--images 250 --val-images 2");
+    let scratch = set("--size 56..80 --images 250 --val-images 2");
     let arguments = format!("{SET} --min-pixels 1 --split train --out");
     let child = scratch.spawn(&format!("{arguments} parts"));
     let begin = Instant::now();
@@ -268,7 +306,8 @@ fn ctrl_c_keeps_what_is_done() {
     assert!(table.contains(&done.len().to_string()), "{table}");
     assert_eq!(scratch.names("parts"), whole);
     for name in &whole {
-        let bytes = |folder: &str| std::fs::read(scratch.path(&format!("{folder}/{name}"))).unwrap();
+        let bytes =
+            |folder: &str| std::fs::read(scratch.path(&format!("{folder}/{name}"))).unwrap();
         assert_eq!(bytes("parts"), bytes("whole"), "{name}");
     }
 }

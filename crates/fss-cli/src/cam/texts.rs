@@ -10,7 +10,7 @@ use fss_core::data::io::read_image;
 use fss_core::{CamMaker, Device, train::Stop};
 
 use super::heat::{Place, Save};
-use super::{CamArgs, make_folder};
+use super::{CamArgs, Target, make_folder};
 use crate::args::Global;
 use crate::failure::{Failure, describe};
 use crate::predict::queries::{self, Query};
@@ -66,10 +66,14 @@ pub fn run(args: &CamArgs, global: &Global, screen: &Screen) -> Result<(), Failu
     let mut run = Run { args, kinds, looks, screen, failed: 0, empty: 0 };
     run.all(&images, &stop)?;
     if run.empty > 0 {
+        let hint = match args.target {
+            Target::Probability => "; --target score does not fade where the text is certain",
+            Target::Score => "",
+        };
         tracing::warn!(
-            "{} of the maps are empty: nothing in the image speaks for the text; --target score does not \
-             fade where the text is certain",
-            run.empty
+            "{} of {} maps are empty: nothing in the image speaks for the text{hint}",
+            run.empty,
+            run.looks.len() * (images.len() - run.failed)
         );
     }
     let done = images.len() - run.failed;
@@ -227,12 +231,10 @@ mod tests {
     fn files_of_several_texts_have_names_of_their_own() {
         let names = |texts: &[&str]| suffixes(&texts.iter().map(|&t| t.into()).collect::<Vec<_>>());
         assert_eq!(names(&["a dog"]), [""]);
-        assert_eq!(names(&["A  dog!", "../a/dog", "🐶", "Zürich"]), [
-            ".a-dog",
-            ".a-dog-2",
-            ".text",
-            ".zürich"
-        ]);
+        assert_eq!(
+            names(&["A  dog!", "../a/dog", "🐶", "Zürich"]),
+            [".a-dog", ".a-dog-2", ".text", ".zürich"]
+        );
         // A number of ours that is a text of its own.
         assert_eq!(names(&["dog", "dog 2", "dog"]), [".dog", ".dog-2", ".dog-3"]);
         let long = "word ".repeat(30);

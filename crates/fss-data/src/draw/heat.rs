@@ -8,8 +8,9 @@ use crate::DataError;
 use crate::resize::resize_linear;
 use crate::transform::ImageArea;
 
-/// Opacity of the colours over the greyed image.
-const OPACITY: f32 = 0.6;
+/// Opacity of the first and the last colour over the greyed image: where there is little to show, the
+/// image shows more.
+const OPACITY: [f32; 2] = [0.45, 0.7];
 
 /// Lightness of the first and the last colour, from 0 (black) to 1 (white).
 const LIGHTNESS: [f32; 2] = [0.2, 0.95];
@@ -25,11 +26,14 @@ const CHROMA: [f32; 2] = [0.09, 0.12];
 pub fn heat_colours() -> [[u8; 3]; 256] {
     std::array::from_fn(|step| {
         let at = step as f32 / 255.0;
-        let between = |[from, to]: [f32; 2]| from + (to - from) * at;
         let chroma = CHROMA[0] + CHROMA[1] * 4.0 * at * (1.0 - at);
-        let (sine, cosine) = between(HUE).to_radians().sin_cos();
-        srgb(between(LIGHTNESS), chroma * cosine, chroma * sine)
+        let (sine, cosine) = between(HUE, at).to_radians().sin_cos();
+        srgb(between(LIGHTNESS, at), chroma * cosine, chroma * sine)
     })
+}
+
+fn between([from, to]: [f32; 2], at: f32) -> f32 {
+    from + (to - from) * at
 }
 
 /// A colour of Ottosson's space as 8-bit sRGB, cut to what a screen shows.
@@ -90,9 +94,13 @@ pub fn heat_overlay(
         let pixel = drawn.get_pixel_mut(area.left + x as u32, area.top + y as u32);
         // A number that is none is drawn as 0.
         let step = (255.0 * value.clamp(0.0, 1.0) + 0.5) as u8;
-        *pixel = blend(*pixel, colours[usize::from(step)], OPACITY);
+        *pixel = mixed(*pixel, &colours, step);
     }
     Ok(drawn)
+}
+
+fn mixed(grey: Rgb<u8>, colours: &[[u8; 3]; 256], step: u8) -> Rgb<u8> {
+    blend(grey, colours[usize::from(step)], between(OPACITY, f32::from(step) / 255.0))
 }
 
 #[cfg(test)]
@@ -129,9 +137,9 @@ mod tests {
         for x in [0, 1, 6, 7] {
             assert_eq!(drawn.get_pixel(x, 2).0, [119; 3], "column {x} is not seen");
         }
-        let mixed = |step: usize| blend(Rgb([119; 3]), heat_colours()[step], OPACITY);
-        assert_eq!(*drawn.get_pixel(2, 0), mixed(0));
-        assert_eq!(*drawn.get_pixel(5, 0), mixed(255));
+        let colours = heat_colours();
+        assert_eq!(*drawn.get_pixel(2, 0), mixed(Rgb([119; 3]), &colours, 0));
+        assert_eq!(*drawn.get_pixel(5, 0), mixed(Rgb([119; 3]), &colours, 255));
         let beyond = ImageArea { left: 5, ..area };
         let error = heat_overlay(&image, &array![[0.0]], beyond).unwrap_err().to_string();
         assert!(error.contains("8x4"), "{error}");
