@@ -57,6 +57,7 @@ pub const KINDS: &[Kind] = &[
     kind("hsnet", "train_", "fss-train"),
     kind("hsnet", "transform", "fss-data"),
     kind("hsnet", "vote", "fss-metrics"),
+    kind("imr", "cam_e2e", "fss-core"),
     kind("imr", "cam_file", "fss-data"),
     kind("imr", "cam_postprocess", "fss-data"),
     kind("imr", "cell_", "fss-heads"),

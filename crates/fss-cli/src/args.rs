@@ -12,7 +12,7 @@ use fss_core::train::evaluate::Protocol;
 
 use crate::failure::Failure;
 use crate::own::OwnArgs;
-use crate::{data, eval, mine, predict, train, weights};
+use crate::{cam, data, eval, mine, predict, train, weights};
 
 /// Few-shot semantic segmentation: from a few annotated images to masks of any other image.
 #[derive(Debug, Parser)]
@@ -30,6 +30,7 @@ pub enum Command {
     Eval(eval::EvalArgs),
     Mine(mine::MineArgs),
     Train(train::TrainArgs),
+    Cam(cam::CamArgs),
     Data(data::DataArgs),
     Weights(weights::WeightsArgs),
 }

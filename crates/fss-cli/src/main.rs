@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cam;
 mod data;
 mod episodes;
 mod eval;
@@ -54,6 +55,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<(), Failure> {
         Command::Eval(args) => eval::run(&args, global, screen),
         Command::Mine(args) => mine::run(&args, global, screen),
         Command::Train(args) => train::run(&args, global, screen),
+        Command::Cam(args) => cam::run(&args, global, screen),
         Command::Data(args) => data::run(&args, screen),
         Command::Weights(args) => weights::run(&args),
     }

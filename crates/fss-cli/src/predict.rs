@@ -1,6 +1,6 @@
 //! `fss predict`: masks of a folder of images from a few annotated ones.
 
-mod queries;
+pub mod queries;
 mod results;
 mod support_set;
 mod supports;
@@ -95,7 +95,7 @@ impl PredictArgs {
 
 /// Segments all queries.
 pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
-    let queries = queries::find(&args.query, &args.out)?;
+    let queries = queries::find("--query", &args.query, &args.out)?;
     let results = Results::new(&args.out, &args.save)?;
     let model = args.model.options()?;
     let examples = match args.text.unlabelled(&model, &args.supports)? {

@@ -20,6 +20,7 @@ fn commands() {
       eval     Measure a model on the novel classes of a fold
       mine     Label training images with latent classes, before MLC's full method is trained
       train    Train a model by a recipe
+      cam      Show where CLIP sees named things in images, as coarse maps
       data     Make and check data sets
       weights  Look into weight files and convert them
       help     Print this message or the help of the given subcommand(s)
@@ -213,6 +214,46 @@ fn mine() {
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
     ");
+}
+
+#[test]
+fn cam() {
+    insta::assert_snapshot!(help("cam -h"), @r#"
+    Show where CLIP sees named things in images, as coarse maps
+
+    Usage: fss cam [OPTIONS] --clip <FILE> --out <DIR>
+
+    Options:
+          --clip <FILE>      CLIP's weights: OpenAI's RN50.pt, or its state dict
+          --out <DIR>        The folder for the maps; it is made if it is not there
+          --view <VIEW>      What CLIP sees of an image: the square in its middle, as published, or all of it, squeezed [default: centre-crop] [possible values: centre-crop, whole-image]
+          --target <WHAT>    What a map explains [default: probability] [possible values: probability, score]
+          --long-text <HOW>  What happens to texts that are longer than CLIP reads [default: truncate] [possible values: refuse, truncate]
+          --skip-bad         Go on after images that cannot be read, and list them (of data sets: own alone)
+      -h, --help             Print help (see more with '--help')
+
+    Texts:
+          --text <TEXT>        What to look for, as in "a dog"; repeat for more, each of which is looked for on its own
+          --images <FILE|DIR>  An image, or a folder of images (its sub-folders are not searched); of --dataset own, the folder that the image names of annotations start from
+          --against <NAMES>    Names that each text competes with, separated by commas [default: the 80 classes of COCO]
+          --save <LIST>        What to write for each image and text [default: map,heat] [possible values: map, heat]
+
+    A whole data set:
+          --data-root <DIR>       The folder of a data set whose classes are looked for (own: a folder or a file)
+          --dataset <NAME>        What data set it is: pascal, coco, fss1000 or own [default: pascal]
+          --split <LIST>          The images to look into: train, val or test [default: all that there are]
+          --splits <DIR>          A folder of published lists (`splits` of the HSNet code), whose pairs of image and class are taken as well [default: those in the tree]
+          --min-pixels <N>        The smallest object, in pixels, for which an image counts for a class [default: pascal 2048, as published; others 1]
+          --val-root <PATH>       Own data: a second data set, to evaluate with
+          --mask-value <VALUE>    Own data: what is foreground in mask files: nonzero, a grey value or palette index, or a #rrggbb colour [default: nonzero]
+          --ignore-value <VALUE>  Own data: the value in mask files that is neither foreground nor background, often 255
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    "#);
 }
 
 #[test]

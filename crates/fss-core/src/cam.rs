@@ -31,6 +31,16 @@ pub struct CamOptions {
     pub overlong: Overlong,
 }
 
+impl CamOptions {
+    /// What the map explains, as files name it.
+    fn target_name(self) -> &'static str {
+        match self.target {
+            CamTarget::Probability => "probability",
+            CamTarget::Logit => "score",
+        }
+    }
+}
+
 /// Makes coarse maps. The names' text features are computed once.
 pub struct CamMaker {
     clip: Clip,
@@ -102,6 +112,26 @@ impl CamMaker {
         device: &Device,
         weights: String,
     ) -> Result<Self, Error> {
+        Self::prepare(clip.fold(), names, options, device, weights)
+    }
+
+    /// The same network with other names.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn with_names(&self, names: &[String]) -> Result<Self, Error> {
+        let (clip, weights) = (self.clip.clone(), self.weights.clone());
+        Self::prepare(clip, names, self.options, &self.device, weights)
+    }
+
+    /// `clip` is folded.
+    fn prepare(
+        clip: Clip,
+        names: &[String],
+        options: CamOptions,
+        device: &Device,
+        weights: String,
+    ) -> Result<Self, Error> {
         if names.is_empty() {
             return Err(Error::Options {
                 problem: "there is no name to make a map of".into(),
@@ -131,7 +161,6 @@ impl CamMaker {
             tokens.push(read.ids);
             prompts.push(prompt);
         }
-        let clip = clip.fold();
         let text = clip.encode_text(&tokens)?;
         Ok(Self {
             clip,
@@ -207,6 +236,7 @@ impl CamMaker {
             prompt: self.prompts[name].clone(),
             image: image.into(),
             view: self.options.view,
+            target: self.options.target_name().to_owned(),
             weights: self.weights.clone(),
         }
     }
@@ -215,14 +245,20 @@ impl CamMaker {
 /// A list of names that a free text competes with, and its number in it: the text itself and the class
 /// names of COCO, but for the one that it names already ("a dog", "Dog").
 pub fn names_with(text: &str) -> (Vec<String>, usize) {
+    names_against(text, &coco::CLASS_NAMES)
+}
+
+/// As [`names_with`] with other names than those of COCO.
+pub fn names_against<S: AsRef<str>>(text: &str, others: &[S]) -> (Vec<String>, usize) {
     let bare = |text: &str| {
         let words: Vec<String> = text.split_whitespace().map(str::to_lowercase).collect();
         let skip = usize::from(words.len() > 1 && ["a", "an", "the"].contains(&words[0].as_str()));
         words[skip..].join(" ")
     };
     let wanted = bare(text);
-    let others = coco::CLASS_NAMES.iter().filter(|name| bare(name) != wanted);
-    (std::iter::once(text.trim()).chain(others.copied()).map(str::to_owned).collect(), 0)
+    let others = others.iter().map(|name| name.as_ref().trim());
+    let others = others.filter(|name| bare(name) != wanted);
+    (std::iter::once(text.trim()).chain(others).map(str::to_owned).collect(), 0)
 }
 
 /// The first half of the SHA-256 of a file, in hexadecimal digits.
@@ -259,7 +295,7 @@ pub const GRID: usize = CAM_GRID;
 
 #[cfg(test)]
 mod tests {
-    use super::names_with;
+    use super::{names_against, names_with};
 
     #[test]
     fn a_text_competes_with_everything_but_itself() {
@@ -269,5 +305,6 @@ mod tests {
         let (names, number) = names_with(" a red cup ");
         assert_eq!((names[number].as_str(), names.len()), ("a red cup", 81));
         assert_eq!(names_with("Teddy  bear").0.len(), 80);
+        assert_eq!(names_against("the cup", &["Cup", " mug", "cup"]).0, ["the cup", "mug"]);
     }
 }

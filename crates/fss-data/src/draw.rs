@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`overlay`] | an image with its mask laid over it |
 //! | [`confusion_overlay`] | where a prediction is right, too much, or missing |
+//! | [`heat_overlay`] | an image under a map of numbers, dark to bright |
 //! | [`episode_panel`] | supports with masks, query, truth and prediction side by side |
 //! | [`legend`] | what the colours mean |
 //! | [`grid`], [`stack`] | captioned tiles in rows; panels beneath each other |
@@ -12,11 +13,13 @@
 //! mask of an episode is such a mask with the single label 1.
 
 mod font;
+mod heat;
 mod overlay;
 mod panel;
 mod tile;
 
 pub use crate::io::voc_palette;
+pub use heat::{heat_colours, heat_overlay};
 pub use overlay::{
     Colours, IgnoredPixels, OverlayStyle, confusion_map, confusion_overlay, overlay,
 };

@@ -21,6 +21,7 @@
 mod build;
 mod find;
 mod names;
+mod pairs;
 mod pickle;
 mod published;
 mod read;
@@ -33,6 +34,7 @@ use std::path::PathBuf;
 
 pub use build::{coco_lists, pascal_pairs};
 pub use find::find;
+pub use pairs::class_pairs;
 pub use pickle::read_coco_pickle;
 pub use published::Standing;
 pub use text::{read_categories, read_coco_text, write_coco_text};

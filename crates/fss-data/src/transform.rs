@@ -6,7 +6,7 @@ mod hsnet;
 mod normalise;
 mod train;
 
-pub use clip::{ClipPreprocess, ClipView};
+pub use clip::{ClipPreprocess, ClipView, ImageArea};
 pub use hsnet::{Compare, HsnetPreprocess, HsnetView, IgnoredPixels, Role};
 pub use normalise::{Normalisation, normalise};
 pub use train::{TrainTransform, crop, flip_horizontal, pad_to};

@@ -29,9 +29,10 @@ impl Query {
     }
 }
 
-/// The query at `path`, or all images of the folder at `path`, sorted by name.
-pub fn find(path: &Path, out: &Path) -> Result<Vec<Query>, Failure> {
-    let metadata = std::fs::metadata(path).map_err(|e| Failure::io("read query", path, e))?;
+/// The image at `path`, or all images of the folder at `path`, sorted by name. `option` is where the path
+/// was given.
+pub fn find(option: &str, path: &Path, out: &Path) -> Result<Vec<Query>, Failure> {
+    let metadata = std::fs::metadata(path).map_err(|e| Failure::io("read", path, e))?;
     if !metadata.is_dir() {
         return Ok(vec![Query::new(path.to_path_buf())]);
     }
@@ -39,16 +40,16 @@ pub fn find(path: &Path, out: &Path) -> Result<Vec<Query>, Failure> {
         && queries == results
     {
         return Err(Failure::request(
-            format!("--out {} is the folder of the queries", out.display()),
-            "choose another folder: the next run would take the results for queries",
+            format!("--out {} is the folder of the images", out.display()),
+            "choose another folder: the next run would take the results for images",
         ));
     }
-    let queries = in_folder(path)?;
+    let queries = in_folder(option, path)?;
     refuse_equal_stems(&queries)?;
     Ok(queries)
 }
 
-fn in_folder(folder: &Path) -> Result<Vec<Query>, Failure> {
+fn in_folder(option: &str, folder: &Path) -> Result<Vec<Query>, Failure> {
     let failed = |e| Failure::io("list", folder, e);
     let mut queries = Vec::new();
     let mut skipped = Vec::new();
@@ -72,7 +73,7 @@ fn in_folder(folder: &Path) -> Result<Vec<Query>, Failure> {
     }
     if queries.is_empty() {
         return Err(Failure::request(
-            format!("--query {}: there is no image in this folder", folder.display()),
+            format!("{option} {}: there is no image in this folder", folder.display()),
             format!("put files with one of these endings into it: {}", ENDINGS.join(", ")),
         ));
     }
@@ -111,7 +112,7 @@ mod tests {
             std::fs::write(folder.path().join(file), b"x").unwrap();
         }
         let out = folder.path().join("out");
-        match find(folder.path(), &out) {
+        match find("--query", folder.path(), &out) {
             Ok(queries) => Ok(queries.iter().map(Query::name).collect()),
             Err(failure) => Err(failure.to_string()),
         }
@@ -134,7 +135,8 @@ mod tests {
     fn results_among_the_queries_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.jpg"), b"x").unwrap();
-        let message = find(folder.path(), &folder.path().join(".")).unwrap_err().to_string();
+        let message =
+            find("--query", folder.path(), &folder.path().join(".")).unwrap_err().to_string();
         assert!(message.contains("choose another folder"), "{message}");
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fss_core::cam::{CamMaker, CamOptions, names_with};
+use fss_core::cam::{CamMaker, CamOptions, names_against, names_with};
 use fss_core::data::transform::ClipView;
 use fss_core::{Device, ModelOptions, Segmenter, Unlabelled, data};
 
@@ -74,10 +74,7 @@ impl TextArgs {
         let (Some(text), Some(clip)) = (&self.text, &self.clip) else { return Ok(segmenter) };
         let (names, number) = match self.against.as_slice() {
             [] => names_with(text),
-            others => {
-                let rest = others.iter().map(|name| name.trim().to_owned());
-                (std::iter::once(text.clone()).chain(rest).collect(), 0)
-            }
+            others => names_against(text, others),
         };
         let view = match self.whole_image {
             true => ClipView::WholeImage,

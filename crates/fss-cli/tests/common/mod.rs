@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use fss_core::backbone::clip::ClipConfig;
 use fss_core::backbone::weights::write_safetensors;
-use fss_core::backbone::{DeepStemResNetConfig, Depth, NamedTensor};
+use fss_core::backbone::{DeepStemResNetConfig, Depth, NamedTensor, module_tensors};
 use fss_core::{Device, data};
 use image::{Rgb, RgbImage};
 use ndarray::Array2;
@@ -80,12 +81,35 @@ impl Scratch {
         write_safetensors(&self.path(name), &filled(depth, width), &BTreeMap::new()).unwrap();
     }
 
+    /// A small CLIP with random weights as safetensors.
+    pub fn clip(&self, name: &str, seed: u64) {
+        let sizes = ClipConfig {
+            resolution: 96,
+            width: 8,
+            embedding: 32,
+            text_width: 64,
+            ..ClipConfig::rn50()
+        };
+        let clip = sizes.with_depth([1; 4], 1).init(&Device::default(), seed);
+        let tensors = module_tensors(&clip).unwrap();
+        write_safetensors(&self.path(name), &tensors, &BTreeMap::new()).unwrap();
+    }
+
     /// `fss` with arguments separated by spaces, in this folder.
     pub fn fss(&self, arguments: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fss"));
         command.current_dir(self.0.path()).args(arguments.split_whitespace());
         command.env_remove("FSS_LOG");
         command
+    }
+
+    /// As [`fails`](Self::fails) with arguments that hold spaces themselves.
+    pub fn fails_with(&self, arguments: &[&str]) -> String {
+        let output = self.fss("").args(arguments).output().unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "fss {arguments:?}\n{message}");
+        assert!(message.contains("error: "), "{message}");
+        message
     }
 
     /// Starts `fss` in this folder, its standard error to be read.

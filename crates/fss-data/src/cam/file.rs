@@ -18,7 +18,7 @@ const MAX_FILE: u64 = 16 << 20;
 /// How far beyond [0, 1] rounding may have taken a value.
 const OVERSHOOT: f32 = 1e-4;
 
-const REMEDY: &str = "make the map again with `fss cam`";
+const REMEDY: &str = "remove the file and make the map again with `fss cam`";
 
 /// Reads a coarse map `[grid, grid]` from a safetensors file with the tensor `cam`, or from what
 /// `torch.save` writes for a tensor (zip archive or the older pickle stream), told apart by content.

@@ -190,8 +190,8 @@ impl CamFolder {
                 names.join(", ")
             ),
             format!(
-                "make them with `fss cam --dataset {} --data-root {} --out {}`, or name the folder \
-                 that has them",
+                "make them with `fss cam --clip RN50.pt --dataset {} --data-root {} --out {}`, or \
+                 name the folder that has them",
                 self.benchmark,
                 dataset.root.display(),
                 self.folder.display()

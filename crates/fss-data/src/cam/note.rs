@@ -19,6 +19,8 @@ pub struct CamNote {
     pub image: String,
     /// Which part of the image was seen.
     pub view: ClipView,
+    /// What the map explains: the `probability` of the class or its `score`.
+    pub target: String,
     /// A fingerprint of the weights of the image and text model.
     pub weights: String,
 }
@@ -31,6 +33,7 @@ impl CamNote {
             ("prompt", self.prompt.as_str()),
             ("image", self.image.as_str()),
             ("view", self.view.name()),
+            ("target", self.target.as_str()),
             ("weights", self.weights.as_str()),
         ])
     }
@@ -44,6 +47,7 @@ impl CamNote {
             prompt: text("prompt")?,
             image: text("image")?,
             view: entries.get("view")?.parse().ok()?,
+            target: text("target")?,
             weights: text("weights")?,
         })
     }

@@ -38,6 +38,33 @@ impl ClipView {
     }
 }
 
+/// A rectangle of an image, in its pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageArea {
+    /// First column.
+    pub left: u32,
+    /// First row.
+    pub top: u32,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+}
+
+impl ClipView {
+    /// What is seen of an image of `width` x `height` pixels, to the nearest pixel.
+    pub fn area(self, width: u32, height: u32) -> ImageArea {
+        match self {
+            Self::CentreCrop => {
+                let side = width.min(height);
+                let [left, top] = [width, height].map(|long| (long - side) / 2);
+                ImageArea { left, top, width: side, height: side }
+            }
+            Self::WholeImage => ImageArea { left: 0, top: 0, width, height },
+        }
+    }
+}
+
 impl fmt::Display for ClipView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

@@ -48,6 +48,7 @@ fn note() -> CamNote {
         prompt: "a photo of a dining table".into(),
         image: "val2014/a.jpg".into(),
         view: ClipView::WholeImage,
+        target: "score".into(),
         weights: "afeb0e10".into(),
     }
 }

@@ -16,6 +16,7 @@ fn note() -> CamNote {
         prompt: "a photo of a cat".into(),
         image: "a".into(),
         view: ClipView::CentreCrop,
+        target: "probability".into(),
         weights: "0".into(),
     }
 }
@@ -133,7 +134,7 @@ fn missing_maps_are_told_at_once() {
         "4 coarse maps of pascal train are missing",
         "train_000002--19.safetensors (tvmonitor)",
         "train_000001--2.safetensors (bird), ..;",
-        "fss cam --dataset pascal --data-root",
+        "fss cam --clip RN50.pt --dataset pascal --data-root",
     ] {
         assert!(error.contains(words), "{words}: {error}");
     }
