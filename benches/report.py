@@ -1,9 +1,10 @@
 """Runs the benches and writes benches/README.md from their output.
 
-    python3 benches/report.py [--python PYTHON_WITH_TORCH] [--skip-benches]
+    python3 benches/report.py [--python PYTHON_WITH_TORCH] [--skip-benches] [--only WORD]
 
 Ratios compare our own figures with those of the PyTorch peer, both measured by this script within minutes of
 each other on the same machine.  Without a Python that has torch, the peer's columns stay empty.
+`--only hsnet` prints the rows beside PyTorch whose name has that word in it, and writes nothing.
 """
 
 import argparse
@@ -16,35 +17,31 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / "benches" / "peers"
 EPISODES = [
-    # row of criterion, peer with its arguments, row of the peer
-    ("backbone resnet50 473x473/folded", ("ssp",), "backbone"),
-    ("ssp resnet50 episode 473x473/1-shot refine Off", ("ssp",), "episode"),
-    ("ssp resnet50 episode 473x473/1-shot refine On", ("ssp", "--refine"), "episode"),
-    ("ssp resnet50 episode 473x473/5-shot refine On", ("ssp", "--refine", "--shots", "5"), "episode"),
-    ("kernels/self_support", ("ssp",), "self_support"),
+    # row of criterion, script of the peer with its arguments, row of the peer
+    ("backbone resnet50 473x473/folded", ("ssp_episode",), "backbone"),
+    ("ssp resnet50 episode 473x473/1-shot refine Off", ("ssp_episode",), "episode"),
+    ("ssp resnet50 episode 473x473/1-shot refine On", ("ssp_episode", "--refine"), "episode"),
+    ("ssp resnet50 episode 473x473/5-shot refine On", ("ssp_episode", "--refine", "--shots", "5"), "episode"),
+    ("kernels/self_support", ("ssp_episode",), "self_support"),
     # As published, with features enlarged to the image's size, and without.
-    ("mlc resnet50 episode 473x473/1-shot", ("mlc",), "episode"),
-    ("mlc resnet50 episode 473x473/1-shot", ("mlc", "--pooling", "low"), "episode"),
-    ("mlc resnet50 episode 473x473/5-shot", ("mlc", "--shots", "5"), "episode"),
-    # One object that covers a quarter of the support, and one that covers it all.
-    ("taps 400x400/resnet50", ("hsnet",), "backbone"),
-    ("hsnet resnet50 episode 400x400/1-shot", ("hsnet",), "episode"),
-    ("hsnet resnet50 episode 400x400/1-shot whole support", ("hsnet", "--mask-share", "1"), "episode"),
-    ("hsnet resnet50 episode 400x400/5-shot", ("hsnet", "--shots", "5"), "episode"),
-    ("imr resnet50 episode 400x400/1-shot 2 stages", ("hsnet", "--model", "imr"), "episode"),
-    ("clip rn50 224x224/image", ("clip",), "image"),
-    ("clip rn50 224x224/grad-cam", ("clip",), "cam"),
+    ("mlc resnet50 episode 473x473/1-shot", ("mlc_episode",), "episode"),
+    ("mlc resnet50 episode 473x473/1-shot", ("mlc_episode", "--pooling", "low"), "episode"),
+    ("mlc resnet50 episode 473x473/5-shot", ("mlc_episode", "--shots", "5"), "episode"),
+    ("taps 400x400/resnet50", ("hsnet_episode",), "backbone"),
+    ("hsnet resnet50 episode 400x400/1-shot", ("hsnet_episode",), "episode"),
+    ("hsnet resnet50 episode 400x400/1-shot whole support", ("hsnet_episode", "--mask-share", "1"), "episode"),
+    ("hsnet resnet50 episode 400x400/5-shot", ("hsnet_episode", "--shots", "5"), "episode"),
+    ("imr resnet50 episode 400x400/1-shot 2 stages", ("hsnet_episode", "--model", "imr"), "episode"),
+    ("clip rn50 224x224/image", ("clip_cam",), "image"),
+    ("clip rn50 224x224/grad-cam", ("clip_cam",), "cam"),
 ]
 MEMORY = [
-    ("ssp", ("ssp",)),
-    ("mlc", ("mlc",)),
-    ("mlc", ("mlc", "--pooling", "low")),
-    ("hsnet", ("hsnet",)),
-    ("imr", ("hsnet", "--model", "imr")),
+    ("ssp", ("ssp_episode",)),
+    ("mlc", ("mlc_episode",)),
+    ("mlc", ("mlc_episode", "--pooling", "low")),
+    ("hsnet", ("hsnet_episode",)),
+    ("imr", ("hsnet_episode", "--model", "imr")),
 ]
-
-# Where the peers lie.
-SCRIPTS = {"ssp": "ssp_episode.py", "mlc": "mlc_episode.py", "hsnet": "hsnet_episode.py", "clip": "clip_cam.py"}
 
 # Rows of benches/annotations.rs, by the same names in benches/peers/coco_masks.py.
 MASKS = PEERS / "coco_masks.py"
@@ -110,26 +107,64 @@ def show(seconds):
     return f"{seconds * 1e3:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
+def peer_figures(python, episodes):
+    """What the peers of some rows print, by script and arguments."""
+    figures = {}
+    for _, peer, _ in episodes:
+        script = PEERS / f"{peer[0]}.py"
+        if peer not in figures and script.exists():
+            command = [python, "-B", str(script), "--threads", str(os.cpu_count()), "--repeat", "9", *peer[1:]]
+            figures[peer] = json.loads(output(command))
+    return figures
+
+
+def episode_lines(episodes, rows, peers):
+    """The table beside PyTorch; rows without a bench are left out."""
+    lines = ["| work | peer | ours | PyTorch | ratio |", "|---|---|---|---|---|"]
+    for name, options, part in episodes:
+        if name not in rows:
+            continue
+        ours, theirs = rows[name], peers.get(options)
+        if theirs:
+            theirs = theirs[part]["median"]
+            figures = f"{show(ours)} | {show(theirs)} | {ours / theirs:.2f}"
+        else:
+            figures = f"{show(ours)} | | "
+        lines.append(f"| {name} | {' '.join(options)} | {figures} |")
+    return lines
+
+
+def memory_lines(peers):
+    run(["cargo", "build", "--release", "--example", "episode_memory"])
+    command = ["cargo", "run", "--release", "--quiet", "--example", "episode_memory", "--"]
+    peaks = {model: float(output([*command, model])) for model in dict(MEMORY)}
+    lines = ["", "Peak memory of a 1-shot episode (whole processes, libraries included):", ""]
+    lines += ["| model | peer | ours | PyTorch | ratio |", "|---|---|---|---|---|"]
+    for model, options in MEMORY:
+        ours, theirs = peaks[model], peers[options]["peak_mib"]
+        lines.append(f"| {model} | {' '.join(options)} | {ours:.0f} MiB | {theirs:.0f} MiB | {ours / theirs:.2f} |")
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--python", help="a Python with torch and pycocotools, for the peers")
     parser.add_argument("--skip-benches", action="store_true", help="use the figures of the last run")
+    parser.add_argument("--only", metavar="WORD", help="print the rows beside PyTorch with this word in their name")
     args = parser.parse_args()
 
-    peers = {}
-    if args.python:
-        for _, peer, _ in EPISODES:
-            if peer not in peers:
-                script = PEERS / SCRIPTS[peer[0]]
-                command = [args.python, "-B", str(script), "--threads", str(os.cpu_count()), "--repeat", "5", *peer[1:]]
-                peers[peer] = json.loads(output(command))
+    episodes = [row for row in EPISODES if (args.only or "") in row[0]]
+    peers = peer_figures(args.python, episodes) if args.python else {}
     if not args.skip_benches:
-        names = ["kernels", "correlation", "model", "evaluation", "annotations", "prepare", "startup"]
-        run(["cargo", "bench", *(word for name in names for word in ("--bench", name))])
+        names = ["kernels", "model"]
+        if not args.only:
+            names += ["correlation", "evaluation", "annotations", "prepare", "startup"]
+        words = ["--", args.only] if args.only else []
+        run(["cargo", "bench", *(word for name in names for word in ("--bench", name)), *words])
     rows = measured()
-    run(["cargo", "build", "--release", "--example", "episode_memory"])
-    memory = ["cargo", "run", "--release", "--quiet", "--example", "episode_memory", "--"]
-    ours_peak = {model: float(output([*memory, model])) for model in sorted({model for model, _ in MEMORY})}
+    if args.only:
+        print("\n".join(episode_lines(episodes, rows, peers)))
+        return
 
     lines = [
         "# Speed and memory",
@@ -147,28 +182,16 @@ def main():
         "",
         "## Beside PyTorch",
         "",
-        "The peers are `benches/peers/ssp_episode.py`, the published architecture in plain PyTorch without the unused",
-        "foreground prototype, and `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
-        "or (`--pooling low`) by the equal sum of the small ones; `hsnet_episode.py`, HSNet and IMR; and `clip_cam.py`,",
-        "CLIP's image encoder and Grad-CAM with prompts that are encoded once. A ratio below 1 means that we are faster.",
+        "The peers are published architectures in plain PyTorch (`benches/peers`): `ssp_episode.py` without the unused",
+        "foreground prototype; `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
+        "or (`--pooling low`) by the equal sum of the small ones; `hsnet_episode.py`, which makes the query's features",
+        "once for all shots, with an object on a quarter of the support (or `--mask-share` of it); and",
+        "`clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
         "",
-        "| work | peer | ours | PyTorch | ratio |",
-        "|---|---|---|---|---|",
     ]
-    for name, options, part in EPISODES:
-        peer = peers.get(options)
-        if peer:
-            theirs = peer[part]["median"]
-            ratio = rows[name] / theirs
-            lines.append(f"| {name} | {' '.join(options)} | {show(rows[name])} | {show(theirs)} | {ratio:.2f} |")
-        else:
-            lines.append(f"| {name} | {' '.join(options)} | {show(rows[name])} | | |")
+    lines += episode_lines(episodes, rows, peers)
     if peers:
-        lines += ["", "Peak memory of a 1-shot episode (whole processes, libraries included):", ""]
-        lines += ["| model | peer | ours | PyTorch | ratio |", "|---|---|---|---|---|"]
-        for model, options in MEMORY:
-            ours, theirs = ours_peak[model], peers[options]["peak_mib"]
-            lines.append(f"| {model} | {' '.join(options)} | {ours:.0f} MiB | {theirs:.0f} MiB | {ours / theirs:.2f} |")
+        lines += memory_lines(peers)
     if args.python:
         lines += mask_lines(rows, args.python)
     lines += ["", "## All rows", "", "| bench | median |", "|---|---|"]
