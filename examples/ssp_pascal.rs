@@ -14,13 +14,10 @@
 mod common;
 
 use clap::Parser;
-use common::{Options, Result, Workshop};
+use common::{Bound, Options, Result, Workshop};
 use fss_core::data::synthetic::{SyntheticConfig, generate};
 use fss_core::heads::Ssp;
 use fss_core::train::RunData;
-use fss_core::train::evaluate::{EvaluationPlan, Supports};
-use fss_core::train::report::{comparison_table, evaluation_table};
-use fss_core::train::trainer::initial_model;
 
 /// Trains SSP on the base classes of a PASCAL-5i fold and measures it on the novel ones.
 #[derive(Parser)]
@@ -47,23 +44,7 @@ fn run(Args { options, fold }: &Args) -> Result<()> {
     })?;
     let data = RunData::open(&root, &recipe.data)?;
     let training = shop.training("run", recipe, data)?;
-    let plan = training.evaluation_plan();
-
-    eprintln!("The untrained network, on the novel classes of fold {fold}:");
-    let untrained =
-        shop.measure(&initial_model::<Ssp>(&training)?, &training, &training.test, &plan)?;
-    eprintln!("Training on the base classes:");
-    let (model, trained) = shop.train::<Ssp>(&training)?;
-    eprintln!("Upper bound, each query with its true mask as its own support:");
-    let plan = EvaluationPlan { supports: Supports::QueryItself, ..plan };
-    let bound = shop.measure(&model, &training, &training.test, &plan)?;
-
-    println!("{}", evaluation_table(&trained));
-    let entries =
-        [("untrained", &untrained), ("trained", &trained), ("upper bound (own mask)", &bound)];
-    println!("{}", comparison_table(&entries));
     let title = format!("SSP on PASCAL-5i, fold {fold}");
     let introduction = shop.measured_on(&format!("fold {fold}"), "PASCAL-5i", "PASCAL VOC");
-    let [first, second, third] = entries;
-    shop.report(title, introduction, &[first, third, second], &training, &model)
+    shop.before_and_after::<Ssp>(&training, Bound::OwnMask, title, introduction)
 }

@@ -8,14 +8,16 @@ use std::process::ExitCode;
 use clap::Args;
 use fss_core::Device;
 use fss_core::data::synthetic::{Progress, Summary};
-use fss_core::train::evaluate::{Evaluation, EvaluationPlan, evaluate};
+use fss_core::train::evaluate::{Evaluation, EvaluationPlan, Supports, evaluate};
 use fss_core::train::log::RunLog;
 use fss_core::train::mining::{MiningPlace, PseudoMasks, mine_for_recipe};
 use fss_core::train::observer::Silent;
 use fss_core::train::progress::TerminalProgress;
 use fss_core::train::recipe::{Init, Recipe};
-use fss_core::train::report::{HtmlReport, save_panels};
-use fss_core::train::trainer::{RecipeModel, Start, TrainOutcome, TrainingRun, files, train};
+use fss_core::train::report::{HtmlReport, comparison_table, evaluation_table, save_panels};
+use fss_core::train::trainer::{
+    RecipeModel, Start, TrainOutcome, TrainingRun, files, initial_model, train,
+};
 use fss_core::train::{EpisodeData, RunData, Stop};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -26,7 +28,7 @@ pub struct Options {
     /// The benchmark's tree (see datasets.md); without it, synthetic data is drawn
     #[arg(long, value_name = "DIR", requires = "weights")]
     pub data_root: Option<PathBuf>,
-    /// ImageNet weights of the deep-stem ResNet-50 (.pth, .safetensors)
+    /// ImageNet weights of the backbone, ResNet-50 (.pth, .safetensors)
     #[arg(long, value_name = "FILE", requires = "data_root")]
     pub weights: Option<PathBuf>,
     /// Where data, checkpoints, pictures and report go [default: target/<name of the example>]
@@ -60,6 +62,15 @@ pub fn finish(result: Result<()>) -> ExitCode {
     }
 }
 
+/// What the best that a model could reach is measured by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// The query's true mask as its own support.
+    OwnMask,
+    /// Nothing.
+    None,
+}
+
 /// Where an example works.
 pub struct Workshop<'a> {
     options: &'a Options,
@@ -78,6 +89,11 @@ impl<'a> Workshop<'a> {
         let out = options.out.clone().unwrap_or_else(|| Path::new("target").join(name));
         std::fs::create_dir_all(&out)?;
         Ok(Self { options, out, device: fss_core::parse_device(&options.device)?, stop })
+    }
+
+    /// Where models run.
+    pub fn device(&self) -> &Device {
+        &self.device
     }
 
     /// The recipe asked for; else the published one for real data, a small one from scratch for
@@ -180,6 +196,39 @@ impl<'a> Workshop<'a> {
                 Err(format!("stopped after iteration {iteration}; --resume continues").into())
             }
         }
+    }
+
+    /// Measures a model before and after it is trained, and with each query as its own support if that is
+    /// an upper bound for it; prints tables and writes the report.
+    pub fn before_and_after<M: RecipeModel>(
+        &self,
+        training: &TrainingRun,
+        bound: Bound,
+        title: String,
+        introduction: String,
+    ) -> Result<()> {
+        let plan = training.evaluation_plan();
+        eprintln!(
+            "The untrained network, on the novel classes of fold {}:",
+            training.test.fold.index()
+        );
+        let start = initial_model::<M>(training)?;
+        let untrained = self.measure(&start, training, &training.test, &plan)?;
+        eprintln!("Training on the base classes:");
+        let (model, trained) = self.train::<M>(training)?;
+        let mut entries = vec![("untrained", untrained), ("trained", trained)];
+        if bound == Bound::OwnMask {
+            eprintln!("Upper bound, each query with its true mask as its own support:");
+            let plan = EvaluationPlan { supports: Supports::QueryItself, ..plan };
+            let bound = self.measure(&model, training, &training.test, &plan)?;
+            entries.push(("upper bound (own mask)", bound));
+        }
+        println!("{}", evaluation_table(&entries[1].1));
+        let mut entries: Vec<_> = entries.iter().map(|(name, scores)| (*name, scores)).collect();
+        println!("{}", comparison_table(&entries));
+        // The report shows the classes of the last one.
+        entries.sort_by_key(|(name, _)| *name == "trained");
+        self.report(title, introduction, &entries, training, &model)
     }
 
     /// Measures a model of a run on novel classes.
