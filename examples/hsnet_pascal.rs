@@ -15,7 +15,7 @@ mod common;
 
 use clap::Parser;
 use common::{Bound, Options, Result, Workshop};
-use fss_core::data::synthetic::{SyntheticConfig, generate};
+use fss_core::data::synthetic::generate;
 use fss_core::heads::Hsnet;
 use fss_core::train::RunData;
 
@@ -38,8 +38,7 @@ fn run(Args { options, fold }: &Args) -> Result<()> {
     let mut recipe = shop.recipe("hsnet-pascal", "hsnet-synthetic")?;
     recipe.data.fold = (*fold).into();
     let root = shop.data_root(|root, progress| {
-        let few = SyntheticConfig { train_images: 120, val_images: 80, ..Default::default() };
-        let config = if options.smoke { few } else { SyntheticConfig::default() };
+        let config = common::large_objects(options.smoke);
         generate(root, &config, progress)
     })?;
     let data = RunData::open(&root, &recipe.data)?;

@@ -20,7 +20,7 @@ use clap::Parser;
 use common::{Bound, Options, Result, Workshop};
 use fss_core::cam::{CamMaker, CamOptions, GRID, generate as generate_maps};
 use fss_core::data::cam::{CamFolder, CamSizes};
-use fss_core::data::synthetic::{SyntheticConfig, generate};
+use fss_core::data::synthetic::generate;
 use fss_core::data::{Benchmark, ClassId, SegmentationDataset, rng::KeyedRandom};
 use fss_core::heads::Imr;
 use fss_core::train::cams::{CamSource, Cams};
@@ -50,8 +50,7 @@ fn run(Args { options, fold, clip }: &Args) -> Result<()> {
     let mut recipe = shop.recipe("imr-pascal", "imr-synthetic")?;
     recipe.data.fold = (*fold).into();
     let root = shop.data_root(|root, progress| {
-        let few = SyntheticConfig { train_images: 120, val_images: 80, ..Default::default() };
-        let config = if options.smoke { few } else { SyntheticConfig::default() };
+        let config = common::large_objects(options.smoke);
         generate(root, &config, progress)
     })?;
     let data = RunData::open(&root, &recipe.data)?;

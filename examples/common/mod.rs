@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use fss_core::Device;
-use fss_core::data::synthetic::{Progress, Summary};
+use fss_core::data::synthetic::{Progress, Summary, SyntheticConfig};
 use fss_core::train::evaluate::{Evaluation, EvaluationPlan, Supports, evaluate};
 use fss_core::train::log::RunLog;
 use fss_core::train::mining::{MiningPlace, PseudoMasks, mine_for_recipe};
@@ -49,6 +49,15 @@ pub struct Options {
     /// A few seconds instead of minutes: shows that everything runs, not how well it learns
     #[arg(long, conflicts_with = "data_root")]
     pub smoke: bool,
+}
+
+/// Synthetic data for heads that see images on a coarse grid: one or two large objects a picture.
+pub fn large_objects(smoke: bool) -> SyntheticConfig {
+    let all = SyntheticConfig { object_percent: [45, 75], objects: [1, 2], ..Default::default() };
+    match smoke {
+        true => SyntheticConfig { train_images: 120, val_images: 80, ..all },
+        false => all,
+    }
 }
 
 /// Ends an example.
