@@ -65,7 +65,7 @@ fn run(Args { options, fold, clip }: &Args) -> Result<()> {
                 .collect();
             let maker = CamMaker::load(clip, &names, CamOptions::default(), shop.device())?;
             for part in [&data.train, &data.validation] {
-                make_maps(&maker, part, &folder)?;
+                make_maps(&shop, &maker, part, &folder)?;
             }
             (Cams::new(folder), "coarse maps by CLIP")
         }
@@ -74,7 +74,7 @@ fn run(Args { options, fold, clip }: &Args) -> Result<()> {
         cams: RunCams { train: Some(cams.clone()), novel: Some(cams) },
         ..shop.training("run", recipe, data)?
     };
-    let title = format!("IMR-HSNet on PASCAL-5i, fold {fold}");
+    let title = format!("IMR-HSNet on PASCAL-5i, fold {fold}, with {source}");
     let measured = shop.measured_on(&format!("fold {fold}"), "PASCAL-5i", "PASCAL VOC");
     println!("No support has a mask; instead: {source}.");
     let introduction = format!("Supports without masks; instead: {source}. {measured}");
@@ -82,22 +82,31 @@ fn run(Args { options, fold, clip }: &Args) -> Result<()> {
 }
 
 /// The maps of all images and classes that episodes are drawn from; those that are there stay.
-fn make_maps(maker: &CamMaker, data: &EpisodeData, folder: &CamFolder) -> Result<()> {
+fn make_maps(
+    shop: &Workshop,
+    maker: &CamMaker,
+    data: &EpisodeData,
+    folder: &CamFolder,
+) -> Result<()> {
     let lists = data.hsnet_lists()?;
     let pairs: Vec<(usize, ClassId)> =
         lists.listing.pairs().map(|(image, class)| (lists.positions[image], class)).collect();
     eprintln!("Coarse maps of {} images and classes:", pairs.len());
-    generate_maps(maker, &data.dataset, folder, &pairs, GRID, |done, total| {
+    let made = generate_maps(maker, &data.dataset, folder, &pairs, GRID, |done, total| {
         if done % 100 == 0 || done == total {
             eprintln!("{done} of {total}");
         }
-        ControlFlow::Continue(())
+        if shop.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
+    if made.stopped {
+        return Err("stopped; the maps that were made stay, and the next run goes on there".into());
+    }
     Ok(())
 }
 
-/// Maps made from masks: the share that the object has of each of 7x7 cells, shifted by up to a cell, with
-/// a wrong spot in every third image; then scaled and enlarged as CLIP's are.
+/// Maps made from masks: the share that the object has of each of 7x7 cells, shifted by up to a cell,
+/// over a faint floor, with a wrong spot in every third image; then scaled and enlarged as CLIP's are.
+/// They follow from the image's name and the class alone.
 #[derive(Debug)]
 struct StandIn;
 
@@ -112,9 +121,13 @@ impl CamSource for StandIn {
         const CELLS: usize = 7;
         let mask = dataset.class_mask(position, &dataset.load_mask(position)?, class);
         let (height, width) = mask.dim();
-        let mut random = KeyedRandom::new(position as u64, u64::from(class));
+        let name = dataset.ids[position].bytes();
+        let image = name.fold(0u64, |key, byte| key.wrapping_mul(257).wrapping_add(byte.into()));
+        let mut random = KeyedRandom::new(image, u64::from(class));
         let [down, right] = [0, 1].map(|_| random.below(3) as isize - 1);
-        let mut cells = Array2::<f32>::zeros((CELLS, CELLS));
+        // What a map sets to zero, no correlation ever sees again.
+        let mut cells =
+            Array2::from_shape_simple_fn((CELLS, CELLS), || 0.1 * random.next_f64() as f32);
         for ((y, x), label) in mask.indexed_iter() {
             let cell = |at: usize, length: usize, shift: isize| {
                 let cell = (at * CELLS / length) as isize + shift;

@@ -100,6 +100,11 @@ impl<'a> Workshop<'a> {
         Ok(Self { options, out, device: fss_core::parse_device(&options.device)?, stop })
     }
 
+    /// Whether Ctrl-C was pressed.
+    pub fn stopped(&self) -> bool {
+        self.stop.is_requested()
+    }
+
     /// Where models run.
     pub fn device(&self) -> &Device {
         &self.device
