@@ -139,8 +139,5 @@ pub(super) fn imr_coco() -> Recipe {
 /// A step takes several times as long as HSNet's, and starts from maps that are half right.
 pub(super) fn imr_synthetic() -> Recipe {
     let recipe = imr(hsnet_synthetic(), "imr-synthetic", 2);
-    Recipe {
-        episodes: EpisodeSettings { total: 800, snapshot: 400, ..recipe.episodes },
-        ..recipe
-    }
+    Recipe { episodes: EpisodeSettings { total: 800, snapshot: 400, ..recipe.episodes }, ..recipe }
 }
