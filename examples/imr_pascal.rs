@@ -105,7 +105,7 @@ fn make_maps(
 }
 
 /// Maps made from masks: the share that the object has of each of 7x7 cells, shifted by up to a cell,
-/// over a faint floor, with a wrong spot in every third image; then scaled and enlarged as CLIP's are.
+/// with a wrong spot in every third image; then scaled and enlarged as CLIP's are.
 /// They follow from the image's name and the class alone.
 #[derive(Debug)]
 struct StandIn;
@@ -125,9 +125,8 @@ impl CamSource for StandIn {
         let image = name.fold(0u64, |key, byte| key.wrapping_mul(257).wrapping_add(byte.into()));
         let mut random = KeyedRandom::new(image, u64::from(class));
         let [down, right] = [0, 1].map(|_| random.below(3) as isize - 1);
-        // What a map sets to zero, no correlation ever sees again.
-        let mut cells =
-            Array2::from_shape_simple_fn((CELLS, CELLS), || 0.1 * random.next_f64() as f32);
+        // Where nothing speaks for the class a map is zero, as CLIP's are behind their ReLU.
+        let mut cells = Array2::<f32>::zeros((CELLS, CELLS));
         for ((y, x), label) in mask.indexed_iter() {
             let cell = |at: usize, length: usize, shift: isize| {
                 let cell = (at * CELLS / length) as isize + shift;
