@@ -3,13 +3,14 @@
 use burn::module::{Module, Param};
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Tensor, activation::relu};
+use burn::tensor::{Device, Tensor, activation::relu};
 use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
 
 use crate::config::BlockKind;
 use crate::fold::FoldedConv;
 use crate::init::Init;
 use crate::norm::{FrozenBatchNorm2d, follow_autodiff};
+use crate::pass::{BatchMoments, TrainingPass};
 
 /// A convolution without bias.
 #[derive(Module, Debug)]
@@ -30,7 +31,7 @@ impl Conv2d {
     }
 }
 
-/// A convolution and the frozen norm behind it.
+/// A convolution and the norm behind it.
 #[derive(Module, Debug)]
 pub struct ConvNorm {
     /// The convolution.
@@ -102,6 +103,87 @@ impl ConvUnit {
         }
     }
 
+    /// [`Self::apply`] as training has it: norm and precision as the pass says. A folded unit has
+    /// nothing to train and computes as ever.
+    pub fn forward_training(
+        &self,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        activation: Activation,
+        pass: &mut TrainingPass,
+    ) -> Tensor<4> {
+        match self {
+            Self::Separate(unit) => {
+                let ConvGeometry { stride, padding, dilation } = unit.conv.geometry;
+                let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
+                let y = pass.convolve(x, unit.conv.weight.val(), options);
+                finish(pass.normalise(&unit.norm, y), residual, activation)
+            }
+            folded => folded.forward(x, residual, activation, Route::Merged),
+        }
+    }
+
+    /// `activation(norm(conv(x)) [+ residual])` under the running statistics.
+    ///
+    /// # Shapes
+    /// - x: `[B, C_in, H, W]`
+    /// - residual and output: `[B, C_out, h, w]`
+    pub fn apply(
+        &self,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        activation: Activation,
+    ) -> Tensor<4> {
+        self.forward(x, residual, activation, Route::Merged)
+    }
+
+    /// Kernel `[C_out, C_in, k, k]` and bias `[C_out]` of convolution and norm as one.
+    pub fn merged(&self) -> (Tensor<4>, Tensor<1>) {
+        match self {
+            Self::Separate(unit) => unit.folded_parameters(),
+            Self::Folded(conv) => (conv.weight.val(), conv.bias.val()),
+        }
+    }
+
+    /// Moves the running statistics towards the next moments of a pass.
+    pub fn absorb(&mut self, moments: &mut impl Iterator<Item = BatchMoments>) {
+        if let (Self::Separate(unit), Some(moments)) = (self, moments.next()) {
+            unit.norm.absorb(moments);
+        }
+    }
+
+    /// Lets scale and shift of the norm take part in training.
+    pub(crate) fn learn_scale_and_shift(&mut self) {
+        if let Self::Separate(ConvNorm { norm, .. }) = self {
+            norm.weight = norm.weight.clone().set_require_grad(true);
+            norm.bias = norm.bias.clone().set_require_grad(true);
+        }
+    }
+
+    /// A unit with PyTorch's starting values: kernel uniform within `1 / sqrt(fan_in)` from `seed`
+    /// and `key` alone, norm with scale 1, shift 0, mean 0 and variance 1. All of it learns but the
+    /// running statistics.
+    pub fn uniform(
+        key: &str,
+        [c_in, c_out, kernel]: [usize; 3],
+        geometry: ConvGeometry,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
+        let bound = 1.0 / ((c_in * kernel * kernel) as f64).sqrt();
+        let init = Init { seed, device };
+        let weight = init.uniform(key, [c_out, c_in, kernel, kernel], bound);
+        let norm = FrozenBatchNorm2d::new(c_out, device);
+        let mut unit = Self::Separate(ConvNorm { conv: Conv2d { weight, geometry }, norm });
+        unit.learn_scale_and_shift();
+        unit
+    }
+
+    /// Whether convolution and norm were merged.
+    pub fn is_folded(&self) -> bool {
+        matches!(self, Self::Folded(_))
+    }
+
     /// The parameter of the kernel `[C_out, C_in, k, k]`, merged or not.
     pub(crate) fn kernel(&self) -> &Param<Tensor<4>> {
         match self {
@@ -110,7 +192,9 @@ impl ConvUnit {
         }
     }
 
-    pub(crate) fn fold(self) -> Self {
+    /// Merges the norm into the convolution, for inference.
+    #[must_use]
+    pub fn fold(self) -> Self {
         match self {
             Self::Separate(unit) => Self::Folded(FoldedConv::new(&unit)),
             folded @ Self::Folded(_) => folded,
@@ -216,6 +300,25 @@ impl ResidualBlock {
         let x =
             self.branch.iter().fold(x, |x, unit| unit.forward(x, None, Activation::Relu, route));
         self.last.forward(x, Some(shortcut), activation, route)
+    }
+
+    /// [`Self::forward`] as training has it. The order in which the pass meets the units is that of
+    /// [`Self::passed_mut`].
+    pub(crate) fn forward_training(&self, x: Tensor<4>, pass: &mut TrainingPass) -> Tensor<4> {
+        let shortcut = match &self.projection {
+            Some(unit) => unit.forward_training(x.clone(), None, Activation::None, pass),
+            None => x.clone(),
+        };
+        let x = self
+            .branch
+            .iter()
+            .fold(x, |x, unit| unit.forward_training(x, None, Activation::Relu, pass));
+        self.last.forward_training(x, Some(shortcut), self.activation, pass)
+    }
+
+    /// All units in the order in which [`Self::forward_training`] goes through them.
+    pub(crate) fn passed_mut(&mut self) -> impl Iterator<Item = &mut ConvUnit> {
+        self.projection.iter_mut().chain(&mut self.branch).chain([&mut self.last])
     }
 
     pub(crate) fn fold(self) -> Self {

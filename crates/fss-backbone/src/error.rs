@@ -77,6 +77,14 @@ pub enum BackboneError {
         /// Shape of `conv1.weight`.
         shape: Vec<usize>,
     },
+    /// A depth that has no form with `layer4` and dilation.
+    #[error(
+        "{depth} has no bottlenecks, so it cannot be dilated; use resnet50, resnet101 or resnet152"
+    )]
+    NotDilated {
+        /// The depth.
+        depth: Depth,
+    },
     /// A checkpoint of the same family with another depth or width.
     #[error(
         "'{}': this looks like {found}, you asked for {asked}; choose the matching backbone or \

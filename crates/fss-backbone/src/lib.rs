@@ -1,10 +1,13 @@
 //! Backbones for few-shot semantic segmentation on Burn, weights in and out.
 //!
-//! There are three families. The deep-stem ResNet is what SSP and MLC are built on: three 3x3 stem
+//! There are four families. The deep-stem ResNet is what SSP and MLC are built on: three 3x3 stem
 //! convolutions, no `layer4`, dilation instead of stride in `layer3`, and no ReLU at the very end,
 //! so features are signed. [`DeepStemResNetConfig`] makes one, [`load_weights`] fills it from an
 //! official `.pth` file, [`DeepStemResNet::freeze`] sets what training leaves alone, and
 //! [`DeepStemResNet::fold`] merges every norm into its convolution for inference.
+//!
+//! [`DilatedResNet`] is the deep-stem ResNet of POP, with `layer4` and a last ReLU, whose norms can
+//! learn from the batch. Its weights go in and out by [`ModuleFile`], as those of all further families.
 //!
 //! [`TapBackbone`] is torchvision's VGG-16, ResNet-50 or ResNet-101 as HSNet and IMR use it: frozen,
 //! and tapped at many depths. [`TapBackboneConfig`] makes one, [`ModuleFile`] or [`load_module`]
@@ -28,6 +31,7 @@ mod block;
 mod calibrate;
 pub mod clip;
 mod config;
+mod dilated;
 mod error;
 mod fold;
 mod freeze;
@@ -35,16 +39,19 @@ mod gradients;
 mod init;
 mod norm;
 pub mod params;
+mod pass;
 mod resnet;
 mod taps;
 pub mod weights;
 
 pub use block::{Conv2d, ConvNorm, ConvUnit, ResidualBlock};
 pub use config::{DeepStemResNetConfig, Depth, Layer3};
+pub use dilated::{DilatedFeatures, DilatedResNet, DilatedResNetConfig, OutputStride};
 pub use error::{BackboneError, KeyList};
 pub use fold::FoldedConv;
 pub use freeze::{NormTraining, Stage};
 pub use norm::FrozenBatchNorm2d;
+pub use pass::{BatchMoments, ComputePrecision, NormSource, TrainingPass};
 pub use resnet::{DeepStemResNet, Stages};
 pub use taps::{TapBackbone, TapBackboneConfig, TapNetwork};
 pub use weights::{

@@ -1,9 +1,16 @@
-//! Batch normalisation that never looks at its batch.
+//! Batch normalisation that looks at its batch only where a training pass asks for it.
 
 use burn::module::{Module, Param};
+use burn::tensor::module::{BatchNormTrainOutput, batch_norm_train};
 use burn::tensor::{Device, GradientCheckpointingStrategy, Tensor, TensorData};
 
-/// Batch normalisation over running statistics only, in training as in inference.
+use crate::pass::BatchMoments;
+
+/// How far running statistics move towards those of a batch.
+const MOMENTUM: f64 = 0.1;
+
+/// Batch normalisation over running statistics. Most networks here keep it so in training, too; the
+/// units of others normalise by the batch in a [`TrainingPass`](crate::TrainingPass).
 ///
 /// `y = (x - running_mean) / sqrt(running_var + epsilon) * weight + bias`, per channel. The running
 /// statistics never receive a gradient and never move by themselves; scale and shift are trained
@@ -61,6 +68,35 @@ impl FrozenBatchNorm2d {
         };
         let channels = scale.dims()[0];
         x * scale.reshape([1, channels, 1, 1]) + shift.reshape([1, channels, 1, 1])
+    }
+
+    /// Normalises by the mean and variance of the batch itself, as PyTorch's batch norm does in
+    /// training, and returns these. Differentiable in `x`, scale and shift.
+    ///
+    /// # Shapes
+    /// - x: `[B, C, h, w]`, more than one value a channel
+    /// - output: `[B, C, h, w]`
+    pub(crate) fn forward_batch(&self, x: Tensor<4>) -> (Tensor<4>, BatchMoments) {
+        let [batch, channels, height, width] = x.dims();
+        let (weight, bias) = (self.weight.val(), self.bias.val());
+        let BatchNormTrainOutput { output, mean, variance } =
+            batch_norm_train(x, weight, bias, self.epsilon);
+        let count = (batch * height * width) as f64;
+        let flat = |x: Tensor<1>| x.without_autodiff().reshape([channels]);
+        // Running variances are those of a sample: divided by n - 1.
+        let variance = flat(variance).mul_scalar(count / (count - 1.0).max(1.0));
+        (output, BatchMoments { mean: flat(mean), variance })
+    }
+
+    /// Moves the running statistics a tenth of the way towards those of a batch (PyTorch's momentum
+    /// of 0.1).
+    pub(crate) fn absorb(&mut self, moments: BatchMoments) {
+        let moved = |running: &Param<Tensor<1>>, new: Tensor<1>| {
+            running.val().without_autodiff().mul_scalar(1.0 - MOMENTUM) + new.mul_scalar(MOMENTUM)
+        };
+        let mean = moved(&self.running_mean, moments.mean);
+        let var = moved(&self.running_var, moments.variance);
+        self.set_statistics(mean, var);
     }
 
     /// Replaces the running statistics, both `[C]`.

@@ -2,22 +2,31 @@
 //!
 //! A head reads the backbone's features of a support set and of a query and gives logits. Every
 //! head implements [`FewShotModel`]; those that train implement [`TrainableModel`] as well.
+//!
+//! Models of generalized few-shot segmentation ([`pop`], [`pspnet`]) know no episodes: they label every
+//! pixel with any of their base and novel classes, and implement [`GeneralizedModel`].
 #![forbid(unsafe_code)]
 
 mod erased;
 mod error;
+pub mod generalized;
 pub mod hsnet;
 pub mod imr;
 mod layers;
 pub mod loss;
 pub mod mlc;
 mod model;
+pub mod pop;
 mod prototypes;
+pub mod psp;
+pub mod pspnet;
+mod pyramid;
 pub mod ssp;
 mod tensors;
 
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
+pub use generalized::{ClassCount, GeneralizedModel, LabelledBatch};
 pub use hsnet::{Hsnet, HsnetConfig, HsnetSupport, SupportMask};
 pub use imr::{FirstMask, Imr, ImrConfig, ImrSupport, SupportLabels};
 pub use layers::{Convolution, GroupNorm};
@@ -30,6 +39,9 @@ pub use model::{
     CamBatch, EpisodeBatch, Features, FewShotModel, LossTerm, Losses, PSEUDO_IGNORE, PseudoBatch,
     Shot, ShotRule, Statistic, TrainableModel,
 };
+pub use pop::{MapClassifier, NovelPart, Pop, PopConfig, PopHead};
+pub use psp::PspModule;
+pub use pspnet::{Pspnet, PspnetConfig};
 pub use ssp::{Refine, Ssp, SspConfig, SspSupport};
 pub use tensors::{image_tensor, mask_tensor};
 

@@ -2,7 +2,7 @@
 //!
 //! Everything that compares a support set with a query and is not a plain network layer lives here:
 //! resizing with exact corner rules, masked average pooling, cosine-similarity maps, the
-//! self-support step of SSP, correlations of all pairs of positions and the 4D convolutions over them, and
+//! self-support step of SSP, POP's decomposition along prototypes, correlations of all pairs of positions and the 4D convolutions over them, and
 //! the fused convolution and the pooling that folded backbones run on.
 //!
 //! Each kernel exists at two levels. The functions of this module take [`Tensor`](burn::Tensor)s and
@@ -28,6 +28,7 @@ pub(crate) mod cpu;
 mod flex;
 mod group_norm;
 mod ops;
+mod orthogonal;
 mod pool;
 mod pooling;
 pub mod primitive;
@@ -42,7 +43,8 @@ pub use conv4d::{
 pub use correlation::{correlation, unit_features};
 pub use cosine::{cosine_map_dense, cosine_maps};
 pub use group_norm::group_norm_relu;
+pub use orthogonal::{Decomposition, orthogonal_decompose, projections, residual, unit_prototypes};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use pooling::{masked_average_pool, masked_average_pool_at_mask_size};
-pub use resize::{Corners, nearest_indices, resize_bilinear, resize_nearest};
+pub use resize::{Corners, bilinear_matrix, nearest_indices, resize_bilinear, resize_nearest};
 pub use self_support::{SelfSupport, SelfSupportConfig, self_support};

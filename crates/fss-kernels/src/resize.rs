@@ -110,8 +110,12 @@ pub(crate) fn taps(from: usize, to: usize, corners: Corners) -> Vec<Tap> {
         .collect()
 }
 
-/// The resize of one axis as a row-major matrix `[to, from]`.
-fn matrix(from: usize, to: usize, corners: Corners) -> Vec<f32> {
+/// The bilinear resize of one axis as a row-major matrix `[to, from]`: the weight of each source pixel
+/// in each destination pixel.
+///
+/// # Panics
+/// If `from` is 0 while `to` is not.
+pub fn bilinear_matrix(from: usize, to: usize, corners: Corners) -> Vec<f32> {
     let mut matrix = vec![0.0; to * from];
     for (row, tap) in matrix.chunks_exact_mut(from).zip(taps(from, to, corners)) {
         row[tap.lower] += 1.0 - tap.weight;
@@ -145,7 +149,7 @@ fn resize_rows<B: Backend>(x: FloatTensor<B>, height: usize, corners: Corners) -
     if h == height {
         return x;
     }
-    let matrix = constant::<B, 3>(matrix(h, height, corners), [1, height, h], &x);
+    let matrix = constant::<B, 3>(bilinear_matrix(h, height, corners), [1, height, h], &x);
     let resized = B::float_matmul(matrix, reshape::<B, 3>(x, [b * c, h, w]));
     reshape::<B, 4>(resized, [b, c, height, w])
 }
@@ -155,7 +159,7 @@ fn resize_columns<B: Backend>(x: FloatTensor<B>, width: usize, corners: Corners)
     if w == width {
         return x;
     }
-    let matrix = constant::<B, 2>(matrix(w, width, corners), [width, w], &x);
+    let matrix = constant::<B, 2>(bilinear_matrix(w, width, corners), [width, w], &x);
     let resized =
         B::float_matmul(reshape::<B, 2>(x, [b * c * h, w]), B::float_swap_dims(matrix, 0, 1));
     reshape::<B, 4>(resized, [b, c, h, width])
@@ -172,14 +176,14 @@ pub(crate) fn bilinear_transposed<B: Backend>(
     let y = if w == width {
         y
     } else {
-        let matrix = constant::<B, 2>(matrix(w, width, corners), [width, w], &y);
+        let matrix = constant::<B, 2>(bilinear_matrix(w, width, corners), [width, w], &y);
         let pulled = B::float_matmul(reshape::<B, 2>(y, [b * c * height, width]), matrix);
         reshape::<B, 4>(pulled, [b, c, height, w])
     };
     if h == height {
         return y;
     }
-    let matrix = constant::<B, 3>(matrix(h, height, corners), [1, height, h], &y);
+    let matrix = constant::<B, 3>(bilinear_matrix(h, height, corners), [1, height, h], &y);
     let pulled =
         B::float_matmul(B::float_swap_dims(matrix, 1, 2), reshape::<B, 3>(y, [b * c, height, w]));
     reshape::<B, 4>(pulled, [b, c, h, w])

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::keys::SortedFile;
 use crate::clip::ClipConfig;
 use crate::config::{BlockKind, DeepStemResNetConfig, Depth, Layer3};
+use crate::dilated::describe_generalized;
 use crate::error::BackboneError;
 use crate::taps::describe_model;
 
@@ -29,6 +30,10 @@ pub(crate) enum Identity {
 
 /// The metadata entry that says how layer3 keeps its field of view.
 pub(crate) const LAYER3_ENTRY: &str = "fss.layer3";
+
+/// The metadata entry that says at which output stride a dilated network was trained; shapes do not
+/// show it.
+pub(crate) const OUTPUT_STRIDE_ENTRY: &str = "fss.output_stride";
 
 /// How a file says that layer3 keeps its field of view; shapes do not show it.
 pub(crate) fn stored_layer3(metadata: &BTreeMap<String, String>) -> Option<Layer3> {
@@ -70,7 +75,9 @@ pub(crate) fn blocks_and_kind(shapes: &Shapes<'_>) -> ([usize; 4], BlockKind) {
 
 /// What the keys and shapes of a file look like, in words.
 pub(crate) fn describe_network(shapes: &Shapes<'_>) -> Option<String> {
-    describe_model(shapes).or_else(|| identify(shapes).describe())
+    describe_generalized(shapes)
+        .or_else(|| describe_model(shapes))
+        .or_else(|| identify(shapes).describe())
 }
 
 fn count_blocks(shapes: &Shapes<'_>, layer: usize) -> usize {

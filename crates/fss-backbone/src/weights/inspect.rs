@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::identify::{Identity, identify, stored_layer3};
+use super::identify::{Identity, OUTPUT_STRIDE_ENTRY, identify, stored_layer3};
 use super::keys::{KeyStyle, common_prefix, sort_keys};
 use super::read::{FileFormat, read_file};
 use crate::config::{DeepStemResNetConfig, Depth, Layer3};
+use crate::dilated::{DilatedResNetConfig, describe_generalized, dilated_of, generalized_method};
 use crate::error::BackboneError;
 use crate::taps::{TapBackboneConfig, correlating_method, describe_model, taps_of};
 
@@ -34,6 +35,11 @@ pub struct WeightsSummary {
     pub taps: Option<TapBackboneConfig>,
     /// The method of a model that correlates taps: `hsnet` or `imr`.
     pub correlating: Option<&'static str>,
+    /// The deep-stem network with layer4 that the file holds, by itself or as the backbone of a model;
+    /// its output stride is given as published, unless the file says otherwise.
+    pub dilated: Option<DilatedResNetConfig>,
+    /// The method of a model of generalized segmentation: `pop` or `pspnet`.
+    pub generalized: Option<&'static str>,
     /// Text entries beside the tensors; safetensors and burnpack files may have some.
     pub metadata: BTreeMap<String, String>,
     /// What the file seems to hold, in words.
@@ -80,7 +86,11 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         .iter()
         .filter_map(|t| Some((t.key.strip_prefix(prefix.as_str())?, t.shape.as_slice())));
     let bare = bare.collect();
-    let tapped = describe_model(&bare);
+    let tapped = describe_generalized(&bare).or_else(|| describe_model(&bare));
+    let generalized = generalized_method(&bare);
+    let stored_stride = file.metadata.get(OUTPUT_STRIDE_ENTRY).and_then(|text| text.parse().ok());
+    let dilated = dilated_of(&bare)
+        .map(|config| config.with_output_stride(stored_stride.unwrap_or(config.output_stride)));
     let (taps, correlating) = (taps_of(&bare), correlating_method(&bare));
     let sorted = sort_keys(file, KeyStyle::Auto)?;
     let shapes = sorted.tensors.iter().map(|(k, t)| (k.as_str(), t.shape.as_slice())).collect();
@@ -104,6 +114,8 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         layer3,
         taps,
         correlating,
+        dilated,
+        generalized,
         metadata: sorted.metadata,
         contents: contents.unwrap_or_else(|| "an unknown network".to_owned()),
         values,
