@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, activation::relu};
-use fss_backbone::{BatchMoments, ConvUnit, TrainingPass};
+use fss_backbone::{BatchMoments, ConvUnit, OfficialKeys, TrainingPass};
 use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
 
 use crate::layers::Convolution;
@@ -30,6 +30,8 @@ pub struct PspModule {
     pub bottleneck: Bottleneck,
     /// The 1x1 convolution at the end, with bias and without activation.
     pub last: Convolution,
+    #[module(skip)]
+    sides: Vec<usize>,
 }
 
 /// The 3x3 convolution of a [`PspModule`], with its norm.
@@ -56,17 +58,29 @@ pub struct SplitBottleneck {
 impl PspModule {
     /// PyTorch's starting values, from `seed` alone: C channels of features to `outputs`.
     pub fn new(features: usize, outputs: usize, seed: u64, device: &Device) -> Self {
+        Self::with_sides(&POOL_SIDES, features, outputs, seed, device)
+    }
+
+    /// [`Self::new`] with pooled maps of other sides than the published ones.
+    pub fn with_sides(
+        sides: &[usize],
+        features: usize,
+        outputs: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Self {
         let unit = |key: &str, shape, geometry| {
             ConvUnit::uniform(&format!("decoder.{key}.weight"), shape, geometry, seed, device)
         };
         let stage = |i: usize| {
             unit(&format!("stages.{i}.1"), [features, outputs, 1], ConvGeometry::POINTWISE)
         };
-        let mixed = POOL_SIDES.len() * outputs + features;
+        let mixed = sides.len() * outputs + features;
         Self {
-            stages: (0..POOL_SIDES.len()).map(stage).collect(),
+            stages: (0..sides.len()).map(stage).collect(),
             bottleneck: Bottleneck::Whole(unit("bottleneck.0", [mixed, outputs, 3], SPATIAL)),
             last: Convolution::new("decoder.bottleneck.3", [outputs, outputs, 1], seed, device),
+            sides: sides.to_vec(),
         }
     }
 
@@ -77,7 +91,7 @@ impl PspModule {
     /// - x: `[B, C, h, w]`
     /// - output: `[B, O, h, w]`
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let pooled = pyramid::pool(x.clone(), &POOL_SIDES);
+        let pooled = pyramid::pool(x.clone(), &self.sides);
         let narrowed: Vec<Tensor<4>> = pooled
             .into_iter()
             .zip(&self.stages)
@@ -112,7 +126,7 @@ impl PspModule {
         let Bottleneck::Whole(ConvUnit::Separate(unit)) = &self.bottleneck else {
             return self.forward(x);
         };
-        let pooled = pyramid::pool(x.clone(), &POOL_SIDES);
+        let pooled = pyramid::pool(x.clone(), &self.sides);
         let narrowed: Vec<Tensor<4>> = pooled
             .into_iter()
             .zip(&self.stages)
@@ -146,14 +160,14 @@ impl PspModule {
         let (weight, bias) = (weight.without_autodiff(), bias.without_autodiff());
         let constant = |x: Tensor<2>| Param::from_tensor(x).set_require_grad(false);
         let outputs = weight.dims()[0];
-        let parts = (0..POOL_SIDES.len()).map(|i| weight.clone().narrow(1, i * outputs, outputs));
+        let parts = (0..stages.len()).map(|i| weight.clone().narrow(1, i * outputs, outputs));
         let maps = parts.map(|part| constant(pyramid::tap_matrix(part))).collect();
-        let offset = POOL_SIDES.len() * outputs;
+        let offset = stages.len() * outputs;
         let features = weight.clone().narrow(1, offset, weight.dims()[1] - offset);
         let features = Param::from_tensor(features).set_require_grad(false);
         let bias = Param::from_tensor(bias).set_require_grad(false);
         let bottleneck = Bottleneck::Split(SplitBottleneck { features, maps, bias });
-        Self { stages, bottleneck, last: self.last }
+        Self { stages, bottleneck, ..self }
     }
 
     /// Whether [`Self::fold`] was called.
@@ -169,16 +183,33 @@ impl PspModule {
         };
         kernel[1]
     }
+}
 
-    /// The official key of a parameter at a path inside the decoder.
-    pub(crate) fn official_key(names: &[&str]) -> Option<String> {
-        match names {
-            ["stages", i, rest @ ..] => unit_key(&format!("stages.{i}."), 1, rest),
-            ["bottleneck", rest @ ..] => unit_key("bottleneck.", 0, rest),
+impl OfficialKeys for PspModule {
+    /// Keys as the official files have them after `decoder.`.
+    fn official_key(path: &str) -> String {
+        let key = match field_names(path)[..] {
+            ["stages", i, ref rest @ ..] => unit_key(&format!("stages.{i}."), 1, rest),
+            ["bottleneck", ref rest @ ..] => unit_key("bottleneck.", 0, rest),
             ["last", name] => Some(format!("bottleneck.3.{name}")),
             _ => None,
-        }
+        };
+        key.unwrap_or_else(|| path.to_owned())
     }
+
+    fn describe(&self) -> String {
+        format!("a PSP decoder of {} channels", self.inputs())
+    }
+
+    fn is_folded(&self) -> bool {
+        Self::is_folded(self)
+    }
+}
+
+/// The names of fields and indices in a path; variants of enums are states of a network and no names
+/// in a file.
+pub(crate) fn field_names(path: &str) -> Vec<&str> {
+    path.split('.').filter(|name| !name.starts_with(char::is_uppercase)).collect()
 }
 
 /// A parameter of a convolution with number `i` of a sequence and the norm after it.

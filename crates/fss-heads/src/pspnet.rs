@@ -18,7 +18,7 @@ use crate::generalized::{ClassCount, GeneralizedModel, LabelledBatch, segmentati
 use crate::layers::Convolution;
 use crate::pop::DECODER_CHANNELS;
 use crate::pop::training::{check, check_norms, moments, statistics};
-use crate::psp::{PspModule, unit_key};
+use crate::psp::{PspModule, field_names, unit_key};
 use crate::{HeadError, Losses, Statistic};
 
 /// Weight of the auxiliary loss.
@@ -278,23 +278,11 @@ impl GeneralizedModel for Pspnet {
 
 impl OfficialKeys for Pspnet {
     fn official_key(path: &str) -> String {
-        if let Some(rest) = path.strip_prefix("backbone.") {
-            return format!("backbone.{}", DilatedResNet::official_key(rest));
+        match path.split_once('.') {
+            Some(("backbone", rest)) => format!("backbone.{}", DilatedResNet::official_key(rest)),
+            Some(("decoder", rest)) => format!("decoder.{}", PspModule::official_key(rest)),
+            _ => head_key(&field_names(path)).unwrap_or_else(|| path.to_owned()),
         }
-        // Variants of enums are states of the network, not names in a file.
-        let names: Vec<&str> =
-            path.split('.').filter(|name| !name.starts_with(char::is_uppercase)).collect();
-        let key = match names[..] {
-            ["decoder", ref rest @ ..] => {
-                PspModule::official_key(rest).map(|key| format!("decoder.{key}"))
-            }
-            ["classifier"] => Some("classifier.weight".to_owned()),
-            ["novel"] => Some("classifier_n.weight".to_owned()),
-            ["auxiliary", "unit", ref rest @ ..] => unit_key("aux_classifier.", 0, rest),
-            ["auxiliary", "last", name] => Some(format!("aux_classifier.3.{name}")),
-            _ => None,
-        };
-        key.unwrap_or_else(|| path.to_owned())
     }
 
     fn describe(&self) -> String {
@@ -314,5 +302,15 @@ impl OfficialKeys for Pspnet {
 
     fn is_folded(&self) -> bool {
         self.backbone.is_folded()
+    }
+}
+
+fn head_key(names: &[&str]) -> Option<String> {
+    match names {
+        ["classifier"] => Some("classifier.weight".to_owned()),
+        ["novel"] => Some("classifier_n.weight".to_owned()),
+        ["auxiliary", "unit", rest @ ..] => unit_key("aux_classifier.", 0, rest),
+        ["auxiliary", "last", name] => Some(format!("aux_classifier.3.{name}")),
+        _ => None,
     }
 }

@@ -4,29 +4,18 @@ use std::collections::BTreeMap;
 
 use fss_backbone::{DilatedResNet, OfficialKeys};
 
-use super::Pop;
+use super::{Pop, PopHead};
 use crate::generalized::{ClassCount, GeneralizedModel};
-use crate::psp::PspModule;
+use crate::psp::{PspModule, field_names};
 
 impl OfficialKeys for Pop {
     fn official_key(path: &str) -> String {
-        if let Some(rest) = path.strip_prefix("backbone.") {
-            return format!("backbone.{}", DilatedResNet::official_key(rest));
+        match path.split_once('.') {
+            Some(("backbone", rest)) => format!("backbone.{}", DilatedResNet::official_key(rest)),
+            Some(("decoder", rest)) => format!("decoder.{}", PspModule::official_key(rest)),
+            Some(("head", rest)) => PopHead::official_key(rest),
+            _ => path.to_owned(),
         }
-        // Variants of enums are states of the network, not names in a file.
-        let names: Vec<&str> =
-            path.split('.').filter(|name| !name.starts_with(char::is_uppercase)).collect();
-        let key = match names[..] {
-            ["decoder", ref rest @ ..] => {
-                PspModule::official_key(rest).map(|key| format!("decoder.{key}"))
-            }
-            ["head", "base_emb"] => Some("base_emb".to_owned()),
-            ["head", "novel", "emb"] => Some("novel_emb".to_owned()),
-            ["head", "classifier", layer] => layer_key("classifier", layer),
-            ["head", "novel", "classifier", layer] => layer_key("classifier_n", layer),
-            _ => None,
-        };
-        key.unwrap_or_else(|| path.to_owned())
     }
 
     fn describe(&self) -> String {
@@ -58,6 +47,22 @@ impl OfficialKeys for Pop {
 
     fn is_folded(&self) -> bool {
         self.backbone.is_folded()
+    }
+}
+
+impl OfficialKeys for PopHead {
+    fn official_key(path: &str) -> String {
+        let key = match field_names(path)[..] {
+            ["novel", "emb"] => Some("novel_emb".to_owned()),
+            ["classifier", layer] => layer_key("classifier", layer),
+            ["novel", "classifier", layer] => layer_key("classifier_n", layer),
+            _ => None,
+        };
+        key.unwrap_or_else(|| path.to_owned())
+    }
+
+    fn describe(&self) -> String {
+        format!("a POP head of {}", self.classes())
     }
 }
 

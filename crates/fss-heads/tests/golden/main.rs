@@ -3,6 +3,7 @@
 mod hsnet;
 mod imr;
 mod mlc;
+mod pop;
 mod ssp;
 mod support;
 
