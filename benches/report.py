@@ -32,6 +32,11 @@ EPISODES = [
     ("hsnet resnet50 episode 400x400/1-shot whole support", ("hsnet_episode", "--mask-share", "1"), "episode"),
     ("hsnet resnet50 episode 400x400/5-shot", ("hsnet_episode", "--shots", "5"), "episode"),
     ("imr resnet50 episode 400x400/1-shot 2 stages", ("hsnet_episode", "--model", "imr"), "episode"),
+    ("pop head 15+5 classes 60x60/two scores a class", ("pop_image",), "head"),
+    ("pop head 60+20 classes 60x60/two scores a class", ("pop_image", "--head-alone", "--base", "60", "--novel", "20"), "head"),
+    ("pop head step 15+5 classes/2 images", ("pop_image",), "step"),
+    ("psp decoder 60x60/taken apart", ("pop_image",), "decoder"),
+    ("pop resnet50 473x473/image", ("pop_image",), "image"),
     ("clip rn50 224x224/image", ("clip_cam",), "image"),
     ("clip rn50 224x224/grad-cam", ("clip_cam",), "cam"),
 ]
@@ -41,6 +46,7 @@ MEMORY = [
     ("mlc", ("mlc_episode", "--pooling", "low")),
     ("hsnet", ("hsnet_episode",)),
     ("imr", ("hsnet_episode", "--model", "imr")),
+    ("pop", ("pop_image",)),
 ]
 
 # Rows of benches/annotations.rs, by the same names in benches/peers/coco_masks.py.
@@ -156,7 +162,7 @@ def main():
     episodes = [row for row in EPISODES if (args.only or "") in row[0]]
     peers = peer_figures(args.python, episodes) if args.python else {}
     if not args.skip_benches:
-        names = ["kernels", "model"]
+        names = ["kernels", "model", "generalized"]
         if not args.only:
             names += ["correlation", "evaluation", "annotations", "prepare", "startup"]
         words = ["--", args.only] if args.only else []
@@ -185,8 +191,8 @@ def main():
         "The peers are published architectures in plain PyTorch (`benches/peers`): `ssp_episode.py` without the unused",
         "foreground prototype; `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
         "or (`--pooling low`) by the equal sum of the small ones; `hsnet_episode.py`, which makes the query's features",
-        "once for all shots, with an object on a quarter of the support (or `--mask-share` of it); and",
-        "`clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
+        "once for all shots, with an object on a quarter of the support (or `--mask-share` of it); `pop_image.py`,",
+        "whose head makes a map for each class; and `clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
         "",
     ]
     lines += episode_lines(episodes, rows, peers)

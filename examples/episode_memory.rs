@@ -1,16 +1,45 @@
 //! Peak memory, in MiB, of one 1-shot episode with ResNet-50 (Linux): of SSP or MLC at 473x473, of HSNet or
-//! IMR at 400x400.
+//! IMR at 400x400. `pop` is one image of 473x473 with 15 base and 5 novel classes, `pop-head` what its head
+//! adds to the peak.
 //!
 //! ```sh
 //! cargo run --release --example episode_memory -- hsnet
 //! ```
 
 use burn::tensor::{Device, Distribution, Tensor};
-use fss_core::backbone::{DeepStemResNetConfig, Depth, TapBackboneConfig, TapNetwork};
-use fss_core::heads::{AnyModel, FewShotModel, HsnetConfig, ImrConfig, MlcConfig, Shot, SspConfig};
+use fss_core::backbone::{
+    DeepStemResNetConfig, Depth, DilatedResNetConfig, TapBackboneConfig, TapNetwork,
+};
+use fss_core::heads::{
+    AnyModel, FewShotModel, GeneralizedModel, HsnetConfig, ImrConfig, MlcConfig, PopConfig,
+    PopHead, Shot, SspConfig,
+};
+use fss_core::kernels::{Corners, resize_bilinear};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
+    match std::env::args().nth(1).as_deref() {
+        Some("pop") => {
+            let network = DilatedResNetConfig::new(Depth::R50);
+            let model = PopConfig::new(network, 15).with_novel(5).init(&device, 0).fold();
+            let image = Tensor::random([1, 3, 473, 473], Distribution::Default, &device);
+            let logits = resize_bilinear(model.logits(image), [473; 2], Corners::Aligned);
+            std::hint::black_box(logits.argmax(1).into_data());
+            println!("{:.0}", peak()?);
+            return Ok(());
+        }
+        Some("pop-head") => {
+            let head = PopHead::new(512, 15, 0, &device).extended(5, 1);
+            let features = Tensor::random([1, 512, 60, 60], Distribution::Default, &device);
+            // Kernels of the first layer are made when they are first looked at.
+            std::hint::black_box(head.logits(features.clone().narrow(3, 0, 1)).into_data());
+            let before = peak()?;
+            std::hint::black_box(head.logits(features).into_data());
+            println!("{:.0}", peak()? - before);
+            return Ok(());
+        }
+        _ => {}
+    }
     let deep_stem = DeepStemResNetConfig::new(Depth::R50);
     let tapped = TapBackboneConfig::new(TapNetwork::Resnet50);
     let (model, side): (Box<dyn AnyModel>, usize) = match std::env::args().nth(1).as_deref() {
@@ -19,7 +48,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some("hsnet") => (Box::new(HsnetConfig::new(tapped).init(&device, 0).fold()), 400),
         Some("imr") => (Box::new(ImrConfig::new(tapped).init(&device, 0)?.fold()), 400),
         Some(other) => {
-            return Err(format!("{other} is no model; give ssp, mlc, hsnet or imr").into());
+            return Err(
+                format!("{other} is no model; give ssp, mlc, hsnet, imr, pop or pop-head").into()
+            );
         }
     };
     let features = || {
@@ -40,11 +71,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let logits = model.segment(&support, &features(), [side; 2])?;
     std::hint::black_box(logits.argmax(1).into_data());
 
+    println!("{:.0}", peak()?);
+    Ok(())
+}
+
+/// Peak memory of this process in MiB.
+fn peak() -> Result<f64, Box<dyn std::error::Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let peak = status
         .lines()
         .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
         .ok_or("the system does not tell the peak memory of a process")?;
-    println!("{:.0}", peak.trim().parse::<f64>()? / 1024.0);
-    Ok(())
+    Ok(peak.trim().parse::<f64>()? / 1024.0)
 }
