@@ -14,6 +14,7 @@ use burn::backend::tensor::FloatTensor;
 use crate::backend::MatchingBackend;
 use crate::conv::{self, Activation, ConvGeometry, Residual};
 use crate::conv4d::{self, PivotGeometry};
+use crate::ops::reshape;
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
 use crate::{correlation, cosine, group_norm, pool};
@@ -231,6 +232,26 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
             }
         }
     }
+
+    fn enlarged_cross_entropy(
+        logits: FloatTensor<Self>,
+        labels: FloatTensor<Self>,
+        ignore: f32,
+        corners: Corners,
+    ) -> FloatTensor<Self> {
+        let node = logits.node();
+        let (logits, labels) = (logits.into_primitive(), labels.into_primitive());
+        let prepared = EnlargedCrossEntropy { ignore, corners }.prepare::<C>([node]);
+        match prepared.compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let state = (logits.clone(), labels.clone());
+                prepared.finish(state, B::enlarged_cross_entropy(logits, labels, ignore, corners))
+            }
+            OpsKind::UnTracked(prepared) => {
+                prepared.finish(B::enlarged_cross_entropy(logits, labels, ignore, corners))
+            }
+        }
+    }
 }
 
 /// The backward step of [`MatchingBackend::adaptive_prototype`].
@@ -266,6 +287,35 @@ impl<B: MatchingBackend> Backward<B, 2> for AdaptivePrototype {
         }
         if let Some(node) = unit_node {
             grads.register::<B>(node.id, grad_unit);
+        }
+    }
+}
+
+/// The backward step of [`MatchingBackend::enlarged_cross_entropy`].
+#[derive(Debug)]
+struct EnlargedCrossEntropy {
+    ignore: f32,
+    corners: Corners,
+}
+
+impl<B: MatchingBackend> Backward<B, 1> for EnlargedCrossEntropy {
+    /// Logits and labels.
+    type State = (FloatTensor<B>, FloatTensor<B>);
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, 1>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let [node] = ops.parents;
+        let grad = grads.consume::<B>(&ops.node);
+        let (logits, labels) = ops.state;
+        if let Some(node) = node {
+            let of_sum =
+                B::enlarged_cross_entropy_backward(logits, labels, self.ignore, self.corners);
+            let grad = reshape::<B, 4>(grad, [1; 4]);
+            grads.register::<B>(node.id, B::float_mul(of_sum, grad));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::conv::{self, Activation, ConvGeometry, Residual};
 use crate::conv4d::{self, PivotGeometry};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
-use crate::{correlation, cosine, group_norm, pool, pooling};
+use crate::{correlation, cosine, enlarged, group_norm, pool, pooling};
 
 /// A Burn back end that can run the matching kernels.
 ///
@@ -214,6 +214,30 @@ pub trait MatchingBackend: Backend {
         groups: usize,
     ) -> FloatTensor<Self> {
         group_norm::norm_by_steps::<Self>(x, weight, bias, groups)
+    }
+
+    /// See [`enlarged_cross_entropy`](crate::enlarged_cross_entropy()): `[B, K, h, w], [B, H, W] -> [1]`,
+    /// with labels as numbers.
+    #[fusion(default)]
+    fn enlarged_cross_entropy(
+        logits: FloatTensor<Self>,
+        labels: FloatTensor<Self>,
+        ignore: f32,
+        corners: Corners,
+    ) -> FloatTensor<Self> {
+        enlarged::sum_by_steps::<Self>(logits, labels, ignore, corners)
+    }
+
+    /// The gradient of [`enlarged_cross_entropy`](Self::enlarged_cross_entropy) with respect to its logits,
+    /// `[B, K, h, w]`.
+    #[fusion(default)]
+    fn enlarged_cross_entropy_backward(
+        logits: FloatTensor<Self>,
+        labels: FloatTensor<Self>,
+        ignore: f32,
+        corners: Corners,
+    ) -> FloatTensor<Self> {
+        enlarged::backward_by_steps::<Self>(logits, labels, ignore, corners)
     }
 }
 

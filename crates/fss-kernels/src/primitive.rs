@@ -144,3 +144,13 @@ pub fn group_norm_relu<B: MatchingBackend>(
 ) -> FloatTensor<B> {
     B::group_norm_relu(x, weight, bias, groups)
 }
+
+/// See [`enlarged_cross_entropy`](crate::enlarged_cross_entropy()), with labels as numbers.
+pub fn enlarged_cross_entropy<B: MatchingBackend>(
+    logits: FloatTensor<B>,
+    labels: FloatTensor<B>,
+    ignore: f32,
+    corners: Corners,
+) -> FloatTensor<B> {
+    B::enlarged_cross_entropy(logits, labels, ignore, corners)
+}

@@ -47,6 +47,12 @@ fn run_all<B: MatchingBackend>(
         primitive::cosine_map_dense::<B>(features.clone(), others),
         primitive::max_pool2d::<B>(features.clone(), 3, 2, 1),
         primitive::avg_pool2d::<B>(features.clone(), 2, 2),
+        primitive::enlarged_cross_entropy::<B>(
+            features.clone(),
+            B::float_round(B::float_abs(load::<B, 3>("labels", [2, 11, 9], device))),
+            255.0,
+            Corners::Aligned,
+        ),
         fg,
         bg,
         adaptive,

@@ -17,6 +17,11 @@ pub(super) fn exp_scaled(values: &mut [f32], factor: f32, shift: f32) {
     values.par_chunks_mut(CHUNK).for_each(|chunk| exp_chunk(chunk, factor, shift));
 }
 
+/// Replaces each value by its exponential, on this thread alone.
+pub(super) fn exp_row(values: &mut [f32]) {
+    exp_chunk(values, 1.0, 0.0);
+}
+
 fn exp_chunk(values: &mut [f32], factor: f32, shift: f32) {
     #[cfg(target_arch = "x86_64")]
     {

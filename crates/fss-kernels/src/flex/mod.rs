@@ -7,6 +7,7 @@ mod adaptive;
 mod adaptive_backward;
 mod conv4d;
 mod cosine;
+mod enlarged;
 mod exp;
 mod group_norm;
 mod product;
@@ -307,6 +308,52 @@ impl MatchingBackend for Flex {
             }
             _ => crate::group_norm::norm_by_steps::<Self>(x, weight, bias, groups),
         }
+    }
+
+    fn enlarged_cross_entropy(
+        logits: FlexTensor,
+        labels: FlexTensor,
+        ignore: f32,
+        corners: Corners,
+    ) -> FlexTensor {
+        match (float32(&logits), float32(&labels)) {
+            (Some(logits), Some(labels)) => {
+                let sum = enlarged(&logits, &labels, ignore).sum(corners);
+                tensor(vec![sum], [1])
+            }
+            _ => crate::enlarged::sum_by_steps::<Self>(logits, labels, ignore, corners),
+        }
+    }
+
+    fn enlarged_cross_entropy_backward(
+        logits: FlexTensor,
+        labels: FlexTensor,
+        ignore: f32,
+        corners: Corners,
+    ) -> FlexTensor {
+        match (float32(&logits), float32(&labels)) {
+            (Some(logits), Some(labels)) => {
+                let gradient = enlarged(&logits, &labels, ignore).backward(corners);
+                tensor(gradient, dims::<4>(&logits))
+            }
+            _ => crate::enlarged::backward_by_steps::<Self>(logits, labels, ignore, corners),
+        }
+    }
+}
+
+/// Contiguous logits and labels as the kernels take them.
+fn enlarged<'a>(
+    logits: &'a FlexTensor,
+    labels: &'a FlexTensor,
+    ignore: f32,
+) -> enlarged::Enlarged<'a> {
+    let ([_, classes, h, w], [_, height, width]) = (dims(logits), dims(labels));
+    enlarged::Enlarged {
+        logits: values(logits),
+        shape: [classes, h, w],
+        labels: values(labels),
+        size: [height, width],
+        ignore,
     }
 }
 
