@@ -78,13 +78,27 @@ impl MapClassifier {
     }
 
     fn forward_with(&self, first: Tensor<4>, maps: Tensor<4>) -> Tensor<4> {
-        let layer = |x: Tensor<4>, weight: Tensor<4>, activation| {
-            let bias = Tensor::zeros([weight.dims()[0]], &x.device());
-            conv2d_fused(x, weight, bias, None, ConvGeometry::POINTWISE, activation)
-        };
         let hidden = layer(maps, first, Activation::Relu);
         let hidden = layer(hidden.clone(), beside(self.second.val(), &hidden), Activation::Relu);
         layer(hidden.clone(), beside(self.last.val(), &hidden), Activation::None)
+    }
+}
+
+/// A 1x1 convolution without bias: `[B, C, h, w]` to `[B, O, h, w]`.
+fn layer(x: Tensor<4>, weight: Tensor<4>, activation: Activation) -> Tensor<4> {
+    if !x.is_autodiff() {
+        let bias = Tensor::zeros([weight.dims()[0]], &x.device());
+        return conv2d_fused(x, weight, bias, None, ConvGeometry::POINTWISE, activation);
+    }
+    // As a product: its gradients are products, too, sooner than those of a convolution.
+    let [batch, channels, height, width] = x.dims();
+    let weight = matrix(weight);
+    let outputs = weight.dims()[0];
+    let flat = x.reshape([batch, channels, height * width]);
+    let y = weight.unsqueeze::<3>().matmul(flat).reshape([batch, outputs, height, width]);
+    match activation {
+        Activation::Relu => relu(y),
+        Activation::None => y,
     }
 }
 
