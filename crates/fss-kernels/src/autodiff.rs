@@ -233,6 +233,16 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
         }
     }
 
+    fn enlarged_argmax(
+        logits: FloatTensor<Self>,
+        size: [usize; 2],
+        window: [usize; 2],
+        corners: Corners,
+    ) -> FloatTensor<Self> {
+        let labels = B::enlarged_argmax(logits.into_primitive(), size, window, corners);
+        FloatTensor::<Self>::new(labels)
+    }
+
     fn enlarged_cross_entropy(
         logits: FloatTensor<Self>,
         labels: FloatTensor<Self>,

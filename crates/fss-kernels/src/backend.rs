@@ -228,6 +228,18 @@ pub trait MatchingBackend: Backend {
         enlarged::sum_by_steps::<Self>(logits, labels, ignore, corners)
     }
 
+    /// See [`enlarged_argmax`](crate::enlarged_argmax): `[B, K, h, w] -> [B, H, W]`, as numbers. It has no
+    /// gradient.
+    #[fusion(default)]
+    fn enlarged_argmax(
+        logits: FloatTensor<Self>,
+        size: [usize; 2],
+        window: [usize; 2],
+        corners: Corners,
+    ) -> FloatTensor<Self> {
+        enlarged::argmax_by_steps::<Self>(logits, size, window, corners)
+    }
+
     /// The gradient of [`enlarged_cross_entropy`](Self::enlarged_cross_entropy) with respect to its logits,
     /// `[B, K, h, w]`.
     #[fusion(default)]

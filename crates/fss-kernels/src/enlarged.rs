@@ -5,11 +5,11 @@
 //! row; elsewhere they are composed.
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, Scalar};
+use burn::backend::{Backend, Dispatch, Scalar, TensorMetadata, get_or_init_device_settings};
 use burn::tensor::{Int, Tensor};
 
 use crate::backend::MatchingBackend;
-use crate::ops::{constant, dims, reshape};
+use crate::ops::{constant, dims, float_dtype, narrow, reshape};
 use crate::resize::{Corners, bilinear_transposed};
 
 /// The sum, over all pixels that count, of the cross entropy of logits resized bilinearly to the size of
@@ -44,6 +44,55 @@ pub fn enlarged_cross_entropy(
         f32::from(ignore),
         corners,
     ))
+}
+
+/// The class with the largest logit at every pixel, of logits resized bilinearly; of equal ones the first.
+/// No enlarged logits are made on the CPU. It has no gradient.
+///
+/// # Shapes
+/// - `logits`: `[B, K, h, w]`
+/// - `size`: what they are resized to, in pixels
+/// - `window`: the part `[H, W]` at the top left of `size` that is wanted
+/// - output: `[B, H, W]`, below K
+///
+/// # Panics
+/// If an axis is empty or the window larger than `size`.
+pub fn enlarged_argmax(
+    logits: Tensor<4>,
+    size: [usize; 2],
+    window: [usize; 2],
+    corners: Corners,
+) -> Tensor<3, Int> {
+    assert!(
+        logits.dims().iter().chain(&window).all(|&side| side > 0)
+            && window[0] <= size[0]
+            && window[1] <= size[1],
+        "no {window:?} at the top left of logits {:?} resized to {size:?}",
+        logits.dims()
+    );
+    let labels = <Dispatch as MatchingBackend>::enlarged_argmax(
+        logits.into_dispatch(),
+        size,
+        window,
+        corners,
+    );
+    Tensor::<3>::from_dispatch(labels).int()
+}
+
+/// The labels, composed.
+pub(crate) fn argmax_by_steps<B: MatchingBackend>(
+    logits: FloatTensor<B>,
+    size: [usize; 2],
+    [height, width]: [usize; 2],
+    corners: Corners,
+) -> FloatTensor<B> {
+    let dtype = float_dtype(&logits);
+    let logits = B::resize_bilinear(logits, size, corners);
+    let logits = narrow::<B>(narrow::<B>(logits, 2, 0, height), 3, 0, width);
+    let [batch, ..] = dims::<4>(&logits);
+    let settings = get_or_init_device_settings::<B>(&logits.device());
+    let labels = B::int_into_float(B::float_argmax(logits, 1, settings.int_dtype), dtype);
+    reshape::<B, 3>(labels, [batch, height, width])
 }
 
 /// The sum, composed.

@@ -43,7 +43,7 @@ pub use conv4d::{
 };
 pub use correlation::{correlation, unit_features};
 pub use cosine::{cosine_map_dense, cosine_maps};
-pub use enlarged::enlarged_cross_entropy;
+pub use enlarged::{enlarged_argmax, enlarged_cross_entropy};
 pub use group_norm::group_norm_relu;
 pub use orthogonal::{Decomposition, orthogonal_decompose, projections, residual, unit_prototypes};
 pub use pool::{avg_pool2d, max_pool2d};

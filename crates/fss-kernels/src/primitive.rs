@@ -154,3 +154,13 @@ pub fn enlarged_cross_entropy<B: MatchingBackend>(
 ) -> FloatTensor<B> {
     B::enlarged_cross_entropy(logits, labels, ignore, corners)
 }
+
+/// See [`enlarged_argmax`](crate::enlarged_argmax), labels as numbers.
+pub fn enlarged_argmax<B: MatchingBackend>(
+    logits: FloatTensor<B>,
+    size: [usize; 2],
+    window: [usize; 2],
+    corners: Corners,
+) -> FloatTensor<B> {
+    B::enlarged_argmax(logits, size, window, corners)
+}

@@ -5,7 +5,7 @@ mod common;
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::random;
-use fss_kernels::{Corners, enlarged_cross_entropy, resize_bilinear};
+use fss_kernels::{Corners, enlarged_argmax, enlarged_cross_entropy, resize_bilinear};
 use fss_support::golden::{assert_close, assert_close_rel_max};
 use proptest::prelude::*;
 
@@ -71,6 +71,35 @@ proptest! {
         let (logits, labels) = tensors(shape, [height, width], &Device::flex());
         let untracked = values(ours(logits, labels, corners) * 0.5);
         assert_close("untracked", &untracked, &want, tolerance);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn the_largest_class_is_that_of_the_enlarged_logits(
+        batch in 1usize..3, classes in 1usize..7, h in 1usize..6, w in 1usize..6,
+        height in 1usize..20, width in 1usize..20, rows in 1usize..20, columns in 1usize..20,
+    ) {
+        let window = [rows.min(height), columns.min(width)];
+        for device in [Device::flex(), Device::flex().autodiff()] {
+            let shape = [batch, classes, h, w];
+            let logits = random("logits", shape.iter().product());
+            // Few values, so that some are equal.
+            let logits: Vec<f32> = logits.into_iter().map(|value| (value * 2.0).round()).collect();
+            let logits = Tensor::<4>::from_data(TensorData::new(logits, shape), &device);
+            for corners in [Corners::Aligned, Corners::HalfPixel] {
+                let wide = resize_bilinear(logits.clone(), [height, width], corners);
+                let wide = wide.slice([0..batch, 0..classes, 0..window[0], 0..window[1]]);
+                let want: Vec<i64> = wide.argmax(1).try_into_vec_as().unwrap();
+                let got = enlarged_argmax(logits.clone(), [height, width], window, corners);
+                prop_assert_eq!(got.dims(), [batch, window[0], window[1]]);
+                prop_assert_eq!(got.try_into_vec_as::<i64>().unwrap(), want);
+                let double = logits.clone().cast(burn::tensor::FloatDType::F64);
+                let composed = enlarged_argmax(double, [height, width], window, corners);
+                prop_assert_eq!(composed.dims(), [batch, window[0], window[1]]);
+            }
+        }
     }
 }
 

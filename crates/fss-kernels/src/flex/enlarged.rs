@@ -20,6 +20,59 @@ pub(super) struct Enlarged<'a> {
     pub ignore: f32,
 }
 
+/// One row of an enlarged plane `[h, w]`; `blended` `[w]` is scratch.
+fn enlarge_row(
+    plane: &[f32],
+    Tap { lower, upper, weight }: Tap,
+    columns: &[Tap],
+    blended: &mut [f32],
+    wide: &mut [f32],
+) {
+    let w = blended.len();
+    let (above, below) = (&plane[lower * w..][..w], &plane[upper * w..][..w]);
+    for ((blended, above), below) in blended.iter_mut().zip(above).zip(below) {
+        *blended = (1.0 - weight) * above + weight * below;
+    }
+    for (wide, tap) in wide.iter_mut().zip(columns) {
+        *wide = (1.0 - tap.weight) * blended[tap.lower] + tap.weight * blended[tap.upper];
+    }
+}
+
+/// The number of the largest of K planes `[B, K, h, w]`, enlarged to `size`, at every position of the
+/// window `[H, W]` at the top left: `[B, H, W]`. Of equal ones the first.
+pub(super) fn argmax(
+    planes: &[f32],
+    [classes, h, w]: [usize; 3],
+    size: [usize; 2],
+    [height, width]: [usize; 2],
+    corners: Corners,
+) -> Vec<f32> {
+    let (rows, columns) = (taps(h, size[0], corners), taps(w, size[1], corners));
+    let columns = &columns[..width];
+    let mut output = vec![0.0; planes.len() / (classes * h * w) * height * width];
+    output.par_chunks_mut(width).enumerate().for_each_init(
+        || (vec![0.0; w], vec![0.0; width], vec![0.0; width]),
+        |(blended, wide, best), (index, output)| {
+            let (sample, tap) = (index / height, rows[index % height]);
+            for k in 0..classes {
+                let plane = &planes[(sample * classes + k) * h * w..][..h * w];
+                if k == 0 {
+                    enlarge_row(plane, tap, columns, blended, best);
+                    continue;
+                }
+                enlarge_row(plane, tap, columns, blended, wide);
+                let number = k as f32;
+                for ((best, value), output) in best.iter_mut().zip(&*wide).zip(&mut *output) {
+                    let larger = value > best;
+                    *output = if larger { number } else { *output };
+                    *best = if larger { *value } else { *best };
+                }
+            }
+        },
+    );
+    output
+}
+
 /// Buffers for one row.
 struct Row {
     /// `[K, w]`, between two rows of logits.
@@ -55,18 +108,11 @@ impl Enlarged<'_> {
     /// The logits of a row of pixels.
     fn enlarge(&self, row: &mut Row, sample: usize, tap: Tap, columns: &[Tap]) {
         let [classes, h, w] = self.shape;
-        let Tap { lower, upper, weight } = tap;
         for k in 0..classes {
             let plane = &self.logits[(sample * classes + k) * h * w..][..h * w];
-            let (above, below) = (&plane[lower * w..][..w], &plane[upper * w..][..w]);
             let blended = &mut row.blended[k * w..][..w];
-            for ((blended, above), below) in blended.iter_mut().zip(above).zip(below) {
-                *blended = (1.0 - weight) * above + weight * below;
-            }
             let wide = &mut row.wide[k * columns.len()..][..columns.len()];
-            for (wide, tap) in wide.iter_mut().zip(columns) {
-                *wide = (1.0 - tap.weight) * blended[tap.lower] + tap.weight * blended[tap.upper];
-            }
+            enlarge_row(plane, tap, columns, blended, wide);
         }
     }
 

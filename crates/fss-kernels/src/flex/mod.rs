@@ -325,6 +325,22 @@ impl MatchingBackend for Flex {
         }
     }
 
+    fn enlarged_argmax(
+        logits: FlexTensor,
+        size: [usize; 2],
+        window: [usize; 2],
+        corners: Corners,
+    ) -> FlexTensor {
+        let [b, k, h, w] = dims(&logits);
+        match float32(&logits) {
+            Some(logits) => {
+                let labels = enlarged::argmax(values(&logits), [k, h, w], size, window, corners);
+                tensor(labels, [b, window[0], window[1]])
+            }
+            None => crate::enlarged::argmax_by_steps::<Self>(logits, size, window, corners),
+        }
+    }
+
     fn enlarged_cross_entropy_backward(
         logits: FlexTensor,
         labels: FlexTensor,
