@@ -6,9 +6,11 @@
 //! level here and there, which is enough to move published numbers in their last digit.
 
 mod linear;
+mod opencv;
 mod pillow;
 
 pub use linear::resize_linear;
+pub use opencv::{opencv_linear, opencv_nearest};
 pub use pillow::{Filter, PassOrder, pillow_nearest, resize_rgb, resize_rgb_ordered};
 
 use ndarray::Array2;
