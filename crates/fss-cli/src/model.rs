@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use fss_core::backbone::{
-    DeepStemResNetConfig, TapBackboneConfig, TapNetwork, WeightsSummary, inspect_weights,
+    DeepStemResNetConfig, OutputStride, TapBackboneConfig, TapNetwork, WeightsSummary,
+    inspect_weights,
 };
+use fss_core::generalized::{GeneralizedMethod, GeneralizedOptions};
 use fss_core::heads::{FirstMask, HsnetConfig, ImrConfig, SupportMask};
 use fss_core::{Depth, ModelOptions, Refine};
 
@@ -42,6 +44,23 @@ pub struct ModelArgs {
     pub weights: PathBuf,
 }
 
+/// What only models of generalized segmentation have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Model")]
+pub struct GeneralizedArgs {
+    /// POP, PSPNet: image pixels per position of the features: 8, 16 or 32 [default: what the weights say,
+    /// else 8]
+    #[arg(long, value_name = "N")]
+    pub output_stride: Option<OutputStride>,
+    /// POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else
+    /// 473]
+    #[arg(long, value_name = "PIXELS")]
+    pub side: Option<usize>,
+    /// POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub names: Option<Vec<String>>,
+}
+
 /// The methods that can be named.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Method {
@@ -54,6 +73,21 @@ pub enum Method {
     Hsnet,
     /// Segmentation from image-label text (IJCAI 2022)
     Imr,
+    /// Orthogonal prototypes, generalized (CVPR 2023): all base and novel classes at once
+    Pop,
+    /// The baseline of POP's code
+    Pspnet,
+}
+
+impl Method {
+    /// The method of generalized segmentation that it is, if it is one.
+    fn generalized(self) -> Option<GeneralizedMethod> {
+        match self {
+            Self::Pop => Some(GeneralizedMethod::Pop),
+            Self::Pspnet => Some(GeneralizedMethod::Pspnet),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Method {
@@ -63,6 +97,8 @@ impl fmt::Display for Method {
             Self::Mlc => "mlc",
             Self::Hsnet => "hsnet",
             Self::Imr => "imr",
+            Self::Pop => "pop",
+            Self::Pspnet => "pspnet",
         })
     }
 }
@@ -85,8 +121,8 @@ impl ModelArgs {
         // Whatever is wrong with the file shows when it is loaded.
         let summary = inspect_weights(&self.weights).ok();
         let metadata = summary.as_ref().map(|found| found.metadata.clone()).unwrap_or_default();
-        let correlating = summary.as_ref().and_then(|found| found.correlating);
-        let method = self.method(&metadata, correlating);
+        let parts = summary.as_ref().and_then(|found| found.correlating.or(found.generalized));
+        let method = self.method(&metadata, parts);
         if self.refine && method != Method::Ssp {
             return Err(Failure::request(
                 format!("--refine belongs to SSP; {method} has no such step"),
@@ -120,8 +156,66 @@ impl ModelArgs {
                 ModelOptions::Hsnet(config)
             }
             Method::Imr => ModelOptions::Imr(self.imr(summary.as_ref(), &metadata)?),
+            Method::Pop | Method::Pspnet => {
+                return Err(Failure::request(
+                    format!(
+                        "{method} is no model of episodes: it labels all of its classes at once"
+                    ),
+                    "use `fss predict` or `fss eval` without examples, or `fss learn` to teach it more",
+                ));
+            }
         };
         Ok(Asked { options, metadata })
+    }
+
+    /// How the weights are to be read, if they are (or are asked for as) those of a model of
+    /// generalized segmentation.
+    pub fn generalized(
+        &self,
+        args: &GeneralizedArgs,
+    ) -> Result<Option<GeneralizedOptions>, Failure> {
+        let summary = inspect_weights(&self.weights).ok();
+        let stored = summary.as_ref().and_then(|found| found.generalized);
+        let method = match (self.model, stored) {
+            (Some(asked), _) => asked.generalized(),
+            (None, Some(stored)) => GeneralizedMethod::by_name(stored),
+            (None, None) => None,
+        };
+        let Some(method) = method else {
+            if *args == GeneralizedArgs::default() {
+                return Ok(None);
+            }
+            return Err(Failure::request(
+                "--output-stride, --side and --names belong to pop and pspnet",
+                "leave them out, or give --model pop and its weights",
+            ));
+        };
+        let name = method.name();
+        if self.refine || self.unmasked || self.stages.is_some() || self.width.is_some() {
+            return Err(Failure::request(
+                format!("--refine, --unmasked, --stages and --width do not belong to {name}"),
+                "leave them out: the weights show what the network is",
+            ));
+        }
+        let depth = match self.backbone.as_deref().map(str::parse::<Depth>) {
+            Some(Ok(depth)) => Some(depth),
+            Some(Err(_)) => {
+                let asked = self.backbone.as_deref().unwrap_or_default();
+                return Err(Failure::request(
+                    format!("{name} has no backbone {asked}"),
+                    "choose one of resnet50, resnet101, resnet152",
+                ));
+            }
+            None => None,
+        };
+        let GeneralizedArgs { output_stride, side, names } = args;
+        Ok(Some(GeneralizedOptions {
+            method: Some(method),
+            depth,
+            output_stride: *output_stride,
+            side: *side,
+            names: names.clone(),
+        }))
     }
 
     fn deep_stem(
@@ -201,12 +295,8 @@ impl ModelArgs {
 
     /// The method named, else the one that the weights were trained as, else the one whose parts they
     /// hold.
-    fn method(
-        &self,
-        metadata: &BTreeMap<String, String>,
-        correlating: Option<&'static str>,
-    ) -> Method {
-        let trained = metadata.get("fss.model").map(String::as_str).or(correlating);
+    fn method(&self, metadata: &BTreeMap<String, String>, parts: Option<&'static str>) -> Method {
+        let trained = metadata.get("fss.model").map(String::as_str).or(parts);
         let stored = trained.and_then(|name| Method::from_str(name, false).ok());
         if let (Some(asked), Some(trained)) = (self.model, trained)
             && asked.to_string() != trained
@@ -229,6 +319,7 @@ fn no_such_backbone(method: Method, name: &str) -> Failure {
         Method::Ssp | Method::Mlc => Depth::NAMES.join(", "),
         Method::Hsnet => TapNetwork::NAMES.join(", "),
         Method::Imr => "vgg16, resnet50".to_owned(),
+        Method::Pop | Method::Pspnet => "resnet50, resnet101, resnet152".to_owned(),
     };
     Failure::request(format!("{method} has no backbone {name}"), format!("choose one of {names}"))
 }

@@ -1,5 +1,7 @@
-//! `fss predict`: masks of a folder of images from a few annotated ones.
+//! `fss predict`: masks of a folder of images from a few annotated ones, or with a model that knows its
+//! classes.
 
+mod generalized;
 pub mod queries;
 mod results;
 mod support_set;
@@ -9,12 +11,15 @@ mod text;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
-use fss_core::{Annotated, DEFAULT_MAX_SIDE, Segmenter, Support, Unlabelled, data, train::Stop};
+use fss_core::{
+    Annotated, DEFAULT_MAX_SIDE, Segmentation, Segmenter, Support, Unlabelled, data, train::Stop,
+};
+use image::RgbImage;
 use indicatif::ProgressBar;
 
 use crate::args::Global;
 use crate::failure::{Failure, describe};
-use crate::model::ModelArgs;
+use crate::model::{GeneralizedArgs, ModelArgs};
 use crate::own::OwnFiles;
 use crate::progress::Screen;
 use crate::{interrupt, output};
@@ -29,8 +34,12 @@ use text::TextArgs;
 /// Every image keeps its size. A query `photo.jpg` gives `photo.mask.png` (8-bit palette indices, 0
 /// background, 1 foreground), `photo.overlay.png` and, if asked for, `photo.logits.npy` (float32
 /// `[classes, height, width]`, background first). Exit code 1 if any query failed.
+///
+/// Models of generalized segmentation (pop, pspnet) take no examples: they label every class that
+/// they know. Masks then hold the numbers of classes, `legend.json` says what they mean, and logits have
+/// the size of the features.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("examples").required(true).args(["supports", "support_set"])))]
+#[command(group(ArgGroup::new("examples").args(["supports", "support_set"])))]
 pub struct PredictArgs {
     /// An annotated example: the image and its mask, joined by a colon (with --text the image alone);
     /// repeat for more examples
@@ -73,6 +82,8 @@ pub struct PredictArgs {
     text: TextArgs,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    generalized: GeneralizedArgs,
 }
 
 impl PredictArgs {
@@ -96,7 +107,27 @@ impl PredictArgs {
 /// Segments all queries.
 pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
     let queries = queries::find("--query", &args.query, &args.out)?;
+    let generalized = args.model.generalized(&args.generalized)?;
+    let given = args.supports.len() + usize::from(args.support_set.is_some());
+    match (&generalized, given) {
+        (Some(_), 1..) => {
+            return Err(Failure::request(
+                "this model knows its classes and takes no examples",
+                "leave --support and --support-set out; `fss learn` teaches it new classes from them",
+            ));
+        }
+        (None, 0) => {
+            return Err(Failure::request(
+                "there is no example of what to look for",
+                "give --support IMG:MASK (repeat it for more examples) or --support-set",
+            ));
+        }
+        _ => {}
+    }
     let results = Results::new(&args.out, &args.save)?;
+    if let Some(options) = generalized {
+        return generalized::run(args, &options, &queries, results, global, screen);
+    }
     let model = args.model.options()?;
     let examples = match args.text.unlabelled(&model, &args.supports)? {
         Some(images) => Examples::Text(images),
@@ -112,9 +143,40 @@ pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), F
         Examples::Masks(annotated) => segmenter.support(annotated)?,
     };
 
+    let model = Episodic { segmenter, support };
+    all(&model, &queries, args, &results, screen, &stop)
+}
+
+/// What labels queries, and how its results are written and told.
+trait Predictor {
+    type Found;
+
+    fn segment(&self, query: &Query, image: &RgbImage) -> Result<Self::Found, Failure>;
+
+    fn write(
+        &self,
+        results: &Results<'_>,
+        stem: &str,
+        image: &RgbImage,
+        found: &Self::Found,
+    ) -> Result<(), Failure>;
+
+    /// What was found, for a line on standard output.
+    fn describe(&self, found: &Self::Found) -> String;
+}
+
+/// Labels all queries and reports how it went.
+fn all<P: Predictor>(
+    model: &P,
+    queries: &[Query],
+    args: &PredictArgs,
+    results: &Results<'_>,
+    screen: &Screen,
+    stop: &Stop,
+) -> Result<(), Failure> {
     let bar = screen.bar(queries.len(), "images");
-    let mut run = Run { segmenter, support, results, screen, bar, tally: Tally::default() };
-    let outcome = run.all(&queries, args, &stop);
+    let mut run = Run { model, results, screen, bar, tally: Tally::default() };
+    let outcome = run.all(queries, args, stop);
     run.bar.finish_and_clear();
     let tally = run.tally;
     outcome?;
@@ -128,6 +190,44 @@ pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), F
         )));
     }
     Ok(())
+}
+
+/// A model and its support set.
+struct Episodic {
+    segmenter: Segmenter,
+    support: Support,
+}
+
+impl Predictor for Episodic {
+    type Found = Segmentation;
+
+    fn segment(&self, query: &Query, image: &RgbImage) -> Result<Segmentation, Failure> {
+        let found = self.segmenter.segment(&self.support, image)?;
+        if found.scale < 1.0 {
+            tracing::info!(
+                "{}: shrunk to {:.1} % of its size for the network; --max-side allows more",
+                query.path.display(),
+                100.0 * found.scale
+            );
+        }
+        Ok(found)
+    }
+
+    fn write(
+        &self,
+        results: &Results<'_>,
+        stem: &str,
+        image: &RgbImage,
+        found: &Segmentation,
+    ) -> Result<(), Failure> {
+        results.write(stem, image, found)
+    }
+
+    fn describe(&self, found: &Segmentation) -> String {
+        let foreground = found.mask.iter().filter(|label| **label != 0).count();
+        let share = foreground as f64 / found.mask.len() as f64;
+        format!("{} % foreground", output::percent(Some(share)))
+    }
 }
 
 /// What the model learns from.
@@ -159,16 +259,15 @@ impl std::fmt::Display for Tally {
     }
 }
 
-struct Run<'a> {
-    segmenter: Segmenter,
-    support: Support,
-    results: Results<'a>,
+struct Run<'a, P> {
+    model: &'a P,
+    results: &'a Results<'a>,
     screen: &'a Screen,
     bar: ProgressBar,
     tally: Tally,
 }
 
-impl Run<'_> {
+impl<P: Predictor> Run<'_, P> {
     fn all(&mut self, queries: &[Query], args: &PredictArgs, stop: &Stop) -> Result<(), Failure> {
         for query in queries {
             if stop.is_requested() {
@@ -197,10 +296,10 @@ impl Run<'_> {
     fn one(&mut self, query: &Query) -> Result<(), Failure> {
         let segmented =
             data::io::read_image(&query.path).map_err(Failure::from).and_then(|image| {
-                let segmentation = self.segmenter.segment(&self.support, &image)?;
-                Ok((image, segmentation))
+                let found = self.model.segment(query, &image)?;
+                Ok((image, found))
             });
-        let (image, segmentation) = match segmented {
+        let (image, found) = match segmented {
             Ok(segmented) => segmented,
             Err(failure) => {
                 tracing::error!("{}", describe(&failure));
@@ -208,18 +307,9 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        if segmentation.scale < 1.0 {
-            tracing::info!(
-                "{}: shrunk to {:.1} % of its size for the network; --max-side allows more",
-                query.path.display(),
-                100.0 * segmentation.scale
-            );
-        }
-        self.results.write(&query.stem, &image, &segmentation)?;
+        self.model.write(self.results, &query.stem, &image, &found)?;
         self.tally.done += 1;
-        let foreground = segmentation.mask.iter().filter(|label| **label != 0).count();
-        let share = foreground as f64 / segmentation.mask.len() as f64;
-        let line = format!("{}: {} % foreground\n", query.name(), output::percent(Some(share)));
+        let line = format!("{}: {}\n", query.name(), self.model.describe(&found));
         self.screen.above_bars(|| output::print(&line))
     }
 }

@@ -51,6 +51,7 @@ mod annotation;
 pub mod cam;
 mod device;
 mod error;
+pub mod generalized;
 mod model;
 mod segmenter;
 
@@ -58,6 +59,7 @@ pub use annotation::Foreground;
 pub use cam::{CamMaker, CamOptions};
 pub use device::parse_device;
 pub use error::Error;
+pub use generalized::{GeneralizedOptions, GeneralizedSegmentation, GeneralizedSegmenter};
 pub use model::{ModelOptions, load_model};
 pub use segmenter::{Annotated, DEFAULT_MAX_SIDE, Segmentation, Segmenter, Support, Unlabelled};
 

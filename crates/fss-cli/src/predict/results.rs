@@ -4,9 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
+use fss_core::data::DataError;
 use fss_core::data::draw::{OverlayStyle, overlay};
 use fss_core::{Segmentation, data};
 use image::RgbImage;
+use ndarray::{Array2, Array3};
 use ndarray_npy::WriteNpyExt;
 
 use crate::failure::Failure;
@@ -71,19 +73,35 @@ impl<'a> Results<'a> {
         image: &RgbImage,
         segmentation: &Segmentation,
     ) -> Result<(), Failure> {
+        self.write_parts(stem, &segmentation.mask, &segmentation.logits, || {
+            let style = OverlayStyle::single(OVERLAY_COLOUR);
+            overlay(image, &segmentation.mask, &style)
+        })
+    }
+
+    /// Writes the results of a query from their parts; the overlay is drawn if it is wanted.
+    pub fn write_parts(
+        &self,
+        stem: &str,
+        mask: &Array2<u8>,
+        logits: &Array3<f32>,
+        draw: impl Fn() -> Result<RgbImage, DataError>,
+    ) -> Result<(), Failure> {
         for kind in &self.kinds {
             let path = self.path(stem, *kind);
             match kind {
-                Save::Mask => data::io::write_mask(&path, &segmentation.mask)?,
-                Save::Overlay => {
-                    let style = OverlayStyle::single(OVERLAY_COLOUR);
-                    data::io::write_png(&path, &overlay(image, &segmentation.mask, &style)?)?;
-                }
+                Save::Mask => data::io::write_mask(&path, mask)?,
+                Save::Overlay => data::io::write_png(&path, &draw()?)?,
                 Save::Logits => data::io::write_atomic_with(&path, |file| {
-                    segmentation.logits.write_npy(file).map_err(io::Error::other)
+                    logits.write_npy(file).map_err(io::Error::other)
                 })?,
             }
         }
         Ok(())
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder
     }
 }
