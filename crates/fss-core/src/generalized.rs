@@ -7,8 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use fss_backbone::{
     BackboneError, Depth, DilatedResNetConfig, OutputStride, WeightsSummary, inspect_weights,
 };
-use fss_data::resize::opencv_linear;
-use fss_data::transform::normalise;
+use fss_data::transform::FitSquare;
 use fss_heads::{ClassCount, GeneralizedModel, PopConfig, PspnetConfig};
 use fss_kernels::{Corners, enlarged_argmax};
 use image::RgbImage;
@@ -284,17 +283,7 @@ impl GeneralizedSegmenter {
 
     /// The normalised image in its square, `[1, 3, S, S]`; what is filled up has the mean colour.
     fn square(&self, image: &RgbImage) -> Result<Tensor<4>, Error> {
-        let longest = image.width().max(image.height()).max(1);
-        let scale = self.side as f64 / f64::from(longest);
-        let scaled = |n: u32| ((f64::from(n) * scale + 0.5).floor() as usize).max(1);
-        let (height, width) = (scaled(image.height()), scaled(image.width()));
-        let values = normalise(&opencv_linear(image, [height, width])?);
-        let mut square = Array3::<f32>::zeros((3, self.side, self.side));
-        for ((channel, y, x), value) in values.indexed_iter() {
-            if let Some(there) = square.get_mut([channel, y, x]) {
-                *there = *value;
-            }
-        }
+        let square = FitSquare::new(self.side).image(image)?;
         let data = TensorData::new(square.into_iter().collect(), [1, 3, self.side, self.side]);
         Ok(Tensor::from_data(data, &self.device))
     }

@@ -2,11 +2,13 @@
 //! binary masks.
 
 mod clip;
+mod fit;
 mod hsnet;
 mod normalise;
 mod train;
 
 pub use clip::{ClipPreprocess, ClipView, ImageArea};
+pub use fit::FitSquare;
 pub use hsnet::{Compare, HsnetPreprocess, HsnetView, IgnoredPixels, Role};
 pub use normalise::{Normalisation, normalise};
 pub use train::{TrainTransform, crop, flip_horizontal, pad_to};

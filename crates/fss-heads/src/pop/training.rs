@@ -45,7 +45,7 @@ impl Pop {
         check(novel)?;
         check(base)?;
         let images = Tensor::cat(vec![novel.images.clone(), base.images.clone()], 0);
-        self.head.novel_losses(self.features(images), &novel.labels, &base.labels)
+        self.head.novel_losses(self.features(images), &novel.labels, Some(&base.labels))
     }
 
     /// Takes over what the forward pass of a step of stage 1 measured for the running statistics.
@@ -70,7 +70,8 @@ impl PopHead {
         losses
     }
 
-    /// Losses of stage 2 from decoder features `[2b, C, h, w]`, those of the novel images first.
+    /// Losses of stage 2 from decoder features `[b + b', C, h, w]`, those of the b novel images first.
+    /// Without base images it has nothing to guard the old classes by but their frozen prototypes.
     ///
     /// # Errors
     /// [`HeadError::Setting`] for a head of stage 1; [`HeadError::Shape`] if there are not as many
@@ -79,7 +80,7 @@ impl PopHead {
         &self,
         features: Tensor<4>,
         novel: &Tensor<3, Int>,
-        base: &Tensor<3, Int>,
+        base: Option<&Tensor<3, Int>>,
     ) -> Result<Losses, HeadError> {
         let Some(part) = &self.novel else {
             return Err(HeadError::Setting {
@@ -87,8 +88,8 @@ impl PopHead {
                 remedy: "extend it first (`Pop::extended`)".into(),
             });
         };
-        let ([images, ..], [of_novel, ..], [of_base, ..]) =
-            (features.dims(), novel.dims(), base.dims());
+        let ([images, ..], [of_novel, ..]) = (features.dims(), novel.dims());
+        let of_base = base.map_or(0, |labels| labels.dims()[0]);
         if images != of_novel + of_base {
             return Err(HeadError::Shape {
                 what: "the batch of features".into(),
@@ -97,8 +98,12 @@ impl PopHead {
             });
         }
         let logits = self.logits(params::beside(features, &part.emb));
-        let base = self.pseudo_labels(logits.clone().narrow(0, of_novel, of_base), base);
-        Ok(self.losses(logits, &Tensor::cat(vec![novel.clone(), base], 0)))
+        let mut labels = vec![novel.clone()];
+        if let Some(base) = base {
+            let logits = logits.clone().narrow(0, of_novel, of_base);
+            labels.push(self.pseudo_labels(logits, base));
+        }
+        Ok(self.losses(logits, &Tensor::cat(labels, 0)))
     }
 
     /// Labels of base images in which each pixel of the background has the novel class that scores

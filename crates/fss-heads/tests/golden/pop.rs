@@ -280,7 +280,7 @@ fn check_novel_step(
         head.pseudo_labels(of_base, base).try_into_vec_as().expect("integer labels");
     let want: Vec<i64> = case.u8("mask_b_new").1.into_iter().map(i64::from).collect();
     assert_eq!(pseudo, want, "{}: mask_b_new", case.name);
-    let losses = head.novel_losses(features, novel, base).expect("losses");
+    let losses = head.novel_losses(features, novel, Some(base)).expect("losses");
     check_losses(case, &losses, 5e-6);
     let fraction = if case.has("image") { 1e-4 } else { 1e-5 };
     check_gradients(case, head, "", losses.total.backward(), [fraction, 1e-7]);
