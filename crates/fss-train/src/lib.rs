@@ -13,6 +13,7 @@ mod data;
 mod digest;
 mod error;
 pub mod evaluate;
+pub mod learn;
 pub mod log;
 pub mod mining;
 pub mod observer;

@@ -5,6 +5,7 @@
 //! elsewhere, so this one keys the state by the parameter's path in the module (as in
 //! `backbone.layer2.0.conv1.weight`) and offers it as plain tensors.
 
+mod clip;
 mod groups;
 mod rule;
 
@@ -15,6 +16,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use fss_backbone::NamedTensor;
 
+pub use clip::clip_gradients;
 pub use groups::{Group, GroupSettings};
 pub use rule::Rule;
 

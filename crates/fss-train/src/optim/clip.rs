@@ -1,0 +1,47 @@
+//! Bounding the gradient.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::Tensor;
+
+/// Scales all gradients of a module so that their common L2 norm is at most `limit`, by the factor
+/// `limit / (norm + 1e-6)` where that is below 1 (PyTorch's `clip_grad_norm_`), and returns the norm from
+/// before.
+pub fn clip_gradients<M: Module>(gradients: &mut GradientsParams, module: &M, limit: f64) -> f64 {
+    let mut squares = Squares { gradients, sum: 0.0 };
+    module.visit(&mut squares);
+    let norm = squares.sum.sqrt();
+    let factor = limit / (norm + 1e-6);
+    // A norm that is no number is left for the loss to report.
+    if factor < 1.0 {
+        module.visit(&mut Scale { gradients, factor });
+    }
+    norm
+}
+
+struct Squares<'a> {
+    gradients: &'a GradientsParams,
+    sum: f64,
+}
+
+impl ModuleVisitor for Squares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            let square = gradient.square().sum().to_data();
+            self.sum += square.iter::<f64>().next().unwrap_or(f64::NAN);
+        }
+    }
+}
+
+struct Scale<'a> {
+    gradients: &'a mut GradientsParams,
+    factor: f64,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            self.gradients.register::<D>(param.id, gradient.mul_scalar(self.factor));
+        }
+    }
+}
