@@ -12,7 +12,7 @@ use fss_core::train::evaluate::Protocol;
 
 use crate::failure::Failure;
 use crate::own::OwnArgs;
-use crate::{cam, data, eval, mine, predict, train, weights};
+use crate::{cam, data, eval, learn, mine, predict, train, weights};
 
 /// Few-shot semantic segmentation: from a few annotated images to masks of any other image.
 #[derive(Debug, Parser)]
@@ -27,6 +27,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Predict(predict::PredictArgs),
+    Learn(learn::LearnArgs),
     Eval(eval::EvalArgs),
     Mine(mine::MineArgs),
     Train(train::TrainArgs),

@@ -11,6 +11,7 @@ mod episodes;
 mod eval;
 mod failure;
 mod interrupt;
+mod learn;
 mod messages;
 mod mine;
 mod model;
@@ -52,6 +53,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<(), Failure> {
     let global = &cli.global;
     match cli.command {
         Command::Predict(args) => predict::run(&args, global, screen),
+        Command::Learn(args) => learn::run(&args, global, screen),
         Command::Eval(args) => eval::run(&args, global, screen),
         Command::Mine(args) => mine::run(&args, global, screen),
         Command::Train(args) => train::run(&args, global, screen),

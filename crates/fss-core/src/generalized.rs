@@ -8,6 +8,7 @@ use fss_backbone::{
     BackboneError, Depth, DilatedResNetConfig, OutputStride, WeightsSummary, inspect_weights,
 };
 use fss_data::transform::FitSquare;
+use fss_heads::generalized::entries;
 use fss_heads::{ClassCount, GeneralizedModel, PopConfig, PspnetConfig};
 use fss_kernels::{Corners, enlarged_argmax};
 use image::RgbImage;
@@ -72,16 +73,6 @@ pub struct GeneralizedFile {
     pub side: usize,
     /// Text entries beside the tensors.
     pub metadata: BTreeMap<String, String>,
-}
-
-/// Metadata entries of generalized weights.
-pub mod entries {
-    /// Names of the classes in the order of their indices, a JSON list.
-    pub const CLASSES: &str = "fss.classes";
-    /// The side of the square that images are brought to.
-    pub const SIDE: &str = "fss.side";
-    /// The backbone's output stride.
-    pub const OUTPUT_STRIDE: &str = "fss.output_stride";
 }
 
 impl GeneralizedFile {

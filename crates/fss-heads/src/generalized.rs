@@ -90,3 +90,15 @@ fn strictly_above(rows: usize, columns: usize, device: &Device) -> (Tensor<2>, u
     let data = burn::tensor::TensorData::new(values, [rows, columns]);
     (Tensor::from_data(data, &device.clone().inner()), count)
 }
+
+/// Metadata entries of weight files.
+pub mod entries {
+    /// The method: `pop` or `pspnet`.
+    pub const MODEL: &str = "fss.model";
+    /// Names of the classes in the order of their indices, base first: a JSON list.
+    pub const CLASSES: &str = "fss.classes";
+    /// The side of the square that images are brought to.
+    pub const SIDE: &str = "fss.side";
+    /// The backbone's output stride.
+    pub const OUTPUT_STRIDE: &str = "fss.output_stride";
+}
