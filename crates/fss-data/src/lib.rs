@@ -12,6 +12,7 @@ pub mod episode;
 mod error;
 pub mod folds;
 pub mod fss1000;
+pub mod gfss;
 pub mod index;
 pub mod io;
 pub mod lists;

@@ -4,6 +4,8 @@
 mod cam;
 #[path = "golden/episodes.rs"]
 mod episodes;
+#[path = "golden/gfss.rs"]
+mod gfss;
 #[path = "golden/hsnet.rs"]
 mod hsnet;
 #[path = "golden/hsnet_images.rs"]

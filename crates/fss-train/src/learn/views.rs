@@ -128,7 +128,7 @@ impl Maker<'_> {
             }
             let side = self.settings.side;
             let content = ((side as f64 * scale).round() as usize).max(1);
-            let fit = FitSquare { side, content };
+            let fit = FitSquare::new(side).with_content(content);
             let (image, labels) = match mirrored {
                 true => flip_horizontal(image, given),
                 false => (image.clone(), given.clone()),
