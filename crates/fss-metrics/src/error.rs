@@ -73,6 +73,19 @@ pub enum MetricError {
         /// The classes that are counted.
         known: String,
     },
+    /// A map of class indices holds one of no class.
+    #[error(
+        "the {role} holds the index {label}, but there are {known}, 0 for the background; check which \
+         model and which classes belong together"
+    )]
+    Label {
+        /// The map.
+        role: MapRole,
+        /// The index found.
+        label: u8,
+        /// The classes that are counted.
+        known: String,
+    },
     /// A vote of no predictions.
     #[error("there is no prediction to vote; give that of at least one support")]
     NoVotes,

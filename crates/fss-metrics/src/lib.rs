@@ -12,6 +12,9 @@
 //! | [`EpisodeMetrics`] | the first, third and fourth of these at once, with a serialisable [`MetricReport`] |
 //! | [`HsnetEpisodeMetrics`] | the second and fourth of these at once, with the same report |
 //!
+//! [`GeneralizedMetric`] scores maps of many classes: base, novel, total and harmonic mean IoU of generalized
+//! few-shot segmentation.
+//!
 //! [`vote`] makes one prediction of several.
 //!
 //! **Units**: IoU values are fractions in `[0, 1]`; [`percent`] turns one into per cent. Areas and
@@ -37,6 +40,7 @@ mod counts;
 mod episode_iou;
 mod error;
 mod fb;
+mod generalized;
 mod hsnet;
 mod report;
 mod spread;
@@ -47,6 +51,7 @@ pub use counts::{Areas, BinaryCounts};
 pub use episode_iou::{EpisodeIou, EpisodeIous};
 pub use error::{MapRole, MetricError};
 pub use fb::FbIou;
+pub use generalized::{GeneralizedMetric, GeneralizedScores};
 pub use hsnet::{HsnetMetric, HsnetScores};
 pub use report::{EpisodeMetrics, HsnetEpisodeMetrics, MetricReport};
 pub use spread::Spread;

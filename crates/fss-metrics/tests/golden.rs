@@ -1,6 +1,9 @@
 //! The metrics of the published code, on every golden case.
 
-use fss_metrics::{BinaryCounts, ConfusionMatrix, HsnetEpisodeMetrics, HsnetMetric, percent, vote};
+use fss_metrics::{
+    BinaryCounts, ConfusionMatrix, GeneralizedMetric, HsnetEpisodeMetrics, HsnetMetric, percent,
+    vote,
+};
 use fss_support::golden;
 use ndarray::Array2;
 
@@ -196,4 +199,37 @@ fn golden_hsnet_vote() {
         }
     }
     golden::report("hsnet/vote", count);
+}
+
+#[test]
+fn golden_metric_generalized() {
+    let cases = golden::cases("pop", "metric_");
+    for case in &cases {
+        let base = case.usize_setting("n_base");
+        let side = case.shape("confusion_matrix")[0];
+        let mut metric = GeneralizedMetric::new(base, side - 1 - base);
+        for i in (0..).take_while(|i| case.has(&format!("gt{i}"))) {
+            let (_, truth) = case.u8(&format!("gt{i}"));
+            let (_, prediction) = case.u8(&format!("pred{i}"));
+            metric.add(&prediction, &truth).unwrap_or_else(|e| panic!("{} {i}: {e}", case.name));
+        }
+        let counts = (0..side * side).map(|at| metric.count(at / side, at % side).unwrap() as i64);
+        assert_eq!(counts.collect::<Vec<_>>(), case.i64("confusion_matrix").1, "{}", case.name);
+        let areas: Vec<_> = (0..side).map(|index| metric.areas(index)).collect();
+        let numbers = |of: fn(&fss_metrics::Areas) -> u64| -> Vec<i64> {
+            areas.iter().map(|areas| of(areas) as i64).collect()
+        };
+        assert_eq!(numbers(|a| a.intersection), case.i64("intersection").1, "{}", case.name);
+        assert_eq!(numbers(|a| a.union), case.i64("union").1, "{}", case.name);
+        let scores = metric.scores();
+        let ious: Vec<f32> = scores.classes.iter().map(|iou| iou.unwrap_or(-1.0) as f32).collect();
+        golden::assert_close(&case.name, &ious, &case.f32("iou_nan_as_minus1").1, 1e-6);
+        for (name, got) in
+            [("base_miou", scores.base), ("novel_miou", scores.novel), ("total_miou", scores.total)]
+        {
+            let want = case.settings[name].as_f64().expect("a mean");
+            assert!((got.unwrap() - want).abs() < 1e-9, "{}: {name} {got:?}, {want}", case.name);
+        }
+    }
+    golden::report_optional("pop/metric_", cases.len());
 }
