@@ -13,6 +13,7 @@ mod data;
 mod digest;
 mod error;
 pub mod evaluate;
+pub mod generalized;
 pub mod learn;
 pub mod log;
 pub mod mining;

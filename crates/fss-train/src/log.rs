@@ -37,6 +37,21 @@ pub enum LogEntry {
         /// Whether it is the best model so far.
         best: bool,
     },
+    /// A finished validation of generalized segmentation; mean IoU as fractions.
+    GeneralizedValidation {
+        /// The epoch before it, from 0.
+        epoch: u64,
+        /// Over background and base classes.
+        base: Option<f64>,
+        /// Over novel classes.
+        novel: Option<f64>,
+        /// Over all.
+        total: Option<f64>,
+        /// Harmonic mean of base and novel.
+        harmonic: Option<f64>,
+        /// Whether the model is kept.
+        kept: bool,
+    },
     /// The final evaluation.
     Evaluation {
         /// Iterations that the selected model was trained for.

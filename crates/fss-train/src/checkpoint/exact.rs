@@ -4,7 +4,7 @@
 //! text that Rust's own reader, which is exact, takes back.
 
 /// A float as its shortest exact decimal.
-pub(super) mod float {
+pub(crate) mod float {
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
     pub(crate) fn serialize<S: Serializer>(

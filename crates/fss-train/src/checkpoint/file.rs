@@ -8,13 +8,11 @@ use fss_backbone::weights::write_safetensors;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 
-use super::{Checkpoint, Progress};
+use super::{Checkpoint, Position};
 use crate::TrainError;
 
 /// The metadata entry that all state but tensors lies in.
 const ENTRY: &str = "fss";
-/// Marks a file as ours.
-const FORMAT: &str = "fss-checkpoint";
 /// Counts up when a change makes old files unreadable.
 const VERSION: u32 = 1;
 /// Prefixes of the tensor names.
@@ -30,7 +28,7 @@ struct Header {
     rest: serde_json::Map<String, serde_json::Value>,
 }
 
-impl Checkpoint {
+impl<P: Position> Checkpoint<P> {
     /// Writes the checkpoint, whole or not at all.
     ///
     /// # Errors
@@ -42,9 +40,9 @@ impl Checkpoint {
             return Err(refuse("its state cannot be written as JSON".into()));
         };
         let header = Header {
-            format: FORMAT.into(),
+            format: P::FORMAT.into(),
             version: VERSION,
-            fingerprint: self.progress.recipe.fingerprint(),
+            fingerprint: self.progress.fingerprint(),
             rest,
         };
         let header = serde_json::to_string(&header).map_err(|e| refuse(e.to_string()))?;
@@ -92,8 +90,8 @@ impl Checkpoint {
             entry.ok_or_else(|| foreign("the file holds tensors, but no training state"))?;
         let header: Header = serde_json::from_str(entry)
             .map_err(|_| foreign("its training state cannot be understood"))?;
-        if header.format != FORMAT {
-            return Err(foreign(&format!("the file is a {:?}, no checkpoint", header.format)));
+        if header.format != P::FORMAT {
+            return Err(foreign(&format!("the file is a {:?}, no {}", header.format, P::FORMAT)));
         }
         if header.version != VERSION {
             return Err(refuse(
@@ -102,7 +100,7 @@ impl Checkpoint {
             ));
         }
         let state = serde_json::Value::Object(header.rest);
-        let progress: Progress = serde_json::from_value(state).map_err(|e| {
+        let progress: P = serde_json::from_value(state).map_err(|e| {
             refuse(format!("its training state cannot be understood ({e})"), "use another one")
         })?;
         let mut parts: [Vec<NamedTensor>; 3] = Default::default();

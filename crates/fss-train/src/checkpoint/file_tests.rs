@@ -1,3 +1,4 @@
+use crate::checkpoint::Progress;
 use std::sync::Arc;
 
 use crate::trainer::SamplerState;
@@ -62,7 +63,7 @@ fn load_error(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.safetensors");
     std::fs::write(&path, bytes).unwrap();
-    let error = Checkpoint::load(&path).unwrap_err().to_string();
+    let error = Checkpoint::<Progress>::load(&path).unwrap_err().to_string();
     assert!(error.contains("some.safetensors"), "{error}");
     error
 }
@@ -73,7 +74,7 @@ fn everything_comes_back_to_the_bit() {
     let path = folder.path().join("a.safetensors");
     let sample = sample();
     sample.save(&path).unwrap();
-    let loaded = Checkpoint::load(&path).unwrap();
+    let loaded = Checkpoint::<Progress>::load(&path).unwrap();
     assert_eq!(loaded.progress, sample.progress);
     assert_eq!(loaded.model, sample.model);
     assert_eq!(loaded.best_model, sample.best_model);

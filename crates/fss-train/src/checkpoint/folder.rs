@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Checkpoint;
+use super::{Checkpoint, Position};
 use crate::TrainError;
 
 const PREFIX: &str = "iteration-";
@@ -59,10 +59,10 @@ impl CheckpointFolder {
     ///
     /// # Errors
     /// As [`Checkpoint::save`]; [`TrainError::Io`] if an old file cannot be removed.
-    pub fn save(&self, checkpoint: &Checkpoint) -> Result<PathBuf, TrainError> {
+    pub fn save<P: Position>(&self, checkpoint: &Checkpoint<P>) -> Result<PathBuf, TrainError> {
         std::fs::create_dir_all(&self.folder)
             .map_err(|e| TrainError::io("create folder", &self.folder, e))?;
-        let path = self.path(checkpoint.progress.iteration);
+        let path = self.path(checkpoint.progress.iteration());
         checkpoint.save(&path)?;
         let all = self.list()?;
         for (_, old) in &all[..all.len().saturating_sub(self.keep)] {

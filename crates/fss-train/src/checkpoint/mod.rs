@@ -12,11 +12,12 @@
 //! state of the episode sampler. Files are written under a temporary name, flushed and renamed, so
 //! a file with its final name is whole.
 
-mod exact;
+pub(crate) mod exact;
 mod file;
 mod folder;
 
 use fss_backbone::NamedTensor;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use folder::CheckpointFolder;
@@ -55,11 +56,35 @@ pub struct Best {
     pub miou: Option<f64>,
 }
 
+/// Where a run of some kind is.
+pub trait Position: Serialize + DeserializeOwned {
+    /// Marks files of the kind.
+    const FORMAT: &'static str;
+
+    /// Finished iterations.
+    fn iteration(&self) -> u64;
+
+    /// The fingerprint of the recipe.
+    fn fingerprint(&self) -> String;
+}
+
+impl Position for Progress {
+    const FORMAT: &'static str = "fss-checkpoint";
+
+    fn iteration(&self) -> u64 {
+        self.iteration
+    }
+
+    fn fingerprint(&self) -> String {
+        self.recipe.fingerprint()
+    }
+}
+
 /// A whole checkpoint.
 #[derive(Debug, Clone)]
-pub struct Checkpoint {
+pub struct Checkpoint<P = Progress> {
     /// Everything but tensors.
-    pub progress: Progress,
+    pub progress: P,
     /// The model in training.
     pub model: Vec<NamedTensor>,
     /// The best model so far; empty if there is none.

@@ -19,6 +19,11 @@ pub fn clip_gradients<M: Module>(gradients: &mut GradientsParams, module: &M, li
     norm
 }
 
+/// Multiplies all gradients of a module.
+pub fn scale_gradients<M: Module>(gradients: &mut GradientsParams, module: &M, factor: f64) {
+    module.visit(&mut Scale { gradients, factor });
+}
+
 struct Squares<'a> {
     gradients: &'a GradientsParams,
     sum: f64,

@@ -18,15 +18,27 @@ impl Default for GroupSettings {
 /// Parameters that are updated with settings of their own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    prefix: String,
+    members: Members,
     /// What differs for them.
     pub settings: GroupSettings,
 }
 
+/// Which parameters belong to a group.
+#[derive(Debug, Clone, PartialEq)]
+enum Members {
+    Prefix(String),
+    Containing(String),
+}
+
 impl Group {
+    /// The parameters whose path contains `part`.
+    pub fn containing(part: impl Into<String>) -> Self {
+        Self { members: Members::Containing(part.into()), settings: GroupSettings::default() }
+    }
+
     /// The parameters whose path is `prefix` or starts with `prefix.`; the empty prefix means all.
     pub fn prefix(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), settings: GroupSettings::default() }
+        Self { members: Members::Prefix(prefix.into()), settings: GroupSettings::default() }
     }
 
     /// Sets the factor of the learning rate.
@@ -43,10 +55,14 @@ impl Group {
 
     /// Whether the parameter with this path belongs to the group.
     pub fn contains(&self, path: &str) -> bool {
-        self.prefix.is_empty()
-            || path
-                .strip_prefix(&self.prefix)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        match &self.members {
+            Members::Containing(part) => path.contains(part.as_str()),
+            Members::Prefix(prefix) => {
+                let rest = path.strip_prefix(prefix.as_str());
+                prefix.is_empty()
+                    || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            }
+        }
     }
 }
 
@@ -60,5 +76,7 @@ mod tests {
         assert!(group.contains("backbone.layer1.0.weight"));
         assert!(!group.contains("backbone.layer10.weight"));
         assert!(Group::prefix("").contains("anything"));
+        assert!(Group::containing("bias").contains("decoder.last.bias"));
+        assert!(!Group::containing("bias").contains("decoder.last.weight"));
     }
 }

@@ -39,7 +39,8 @@ impl Recipe {
     }
 }
 
-fn compare(key: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
+/// The keys whose values differ, as `key: ours | theirs`.
+pub(crate) fn compare(key: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
     match (ours, theirs) {
         (Value::Object(a), Value::Object(b)) => {
             let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();

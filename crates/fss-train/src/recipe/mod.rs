@@ -24,11 +24,11 @@
 mod backbone;
 mod builtin;
 mod check;
-mod diff;
+pub(crate) mod diff;
 mod hsnet;
 mod mlc;
 mod optim;
-mod parse;
+pub(crate) mod parse;
 mod settings;
 
 pub use backbone::BackboneSettings;

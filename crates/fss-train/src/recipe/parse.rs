@@ -10,7 +10,7 @@ use super::optim::RULE_KEYS;
 use crate::TrainError;
 
 /// The key by which a file names the built-in recipe that it starts from.
-const EXTENDS: &str = "extends";
+pub(crate) const EXTENDS: &str = "extends";
 
 impl Recipe {
     /// Reads a recipe file.
@@ -95,7 +95,7 @@ fn supersede(base: &mut Table, over: &Table) {
     }
 }
 
-fn merge(base: &mut Table, over: Table) {
+pub(crate) fn merge(base: &mut Table, over: Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
             // A tagged choice is replaced as a whole when the tag changes, because the fields of
@@ -117,7 +117,7 @@ fn same_choice(old: &Table, new: &Table) -> bool {
     })
 }
 
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

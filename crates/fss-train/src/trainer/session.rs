@@ -69,7 +69,8 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         let path = checkpoints.latest()?.ok_or_else(|| {
             TrainError::checkpoint(&folder, "there is no checkpoint to resume", "start afresh")
         })?;
-        let Checkpoint { progress, model, best_model, optimizer: state } = Checkpoint::load(&path)?;
+        let Checkpoint { progress, model, best_model, optimizer: state } =
+            Checkpoint::<Progress>::load(&path)?;
         let differences = progress.recipe.differences(&run.recipe);
         if !differences.is_empty() {
             return Err(TrainError::RecipeChanged { path, differences });

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use fss_heads::Ssp;
-use fss_train::checkpoint::Checkpoint;
+use fss_train::checkpoint::{Checkpoint, Progress};
 use fss_train::log::{LogEntry, RunLog};
 use fss_train::observer::Silent;
 use fss_train::optim::Rule;
@@ -30,7 +30,7 @@ fn assert_same(straight: &TrainingRun, other: &TrainingRun, what: &str) {
     }
     let last = |run: &TrainingRun| {
         let path = run.checkpoints().latest().expect("a folder").expect("a checkpoint");
-        Checkpoint::load(&path).expect("a whole checkpoint")
+        Checkpoint::<Progress>::load(&path).expect("a whole checkpoint")
     };
     let (a, b) = (last(straight), last(other));
     assert_eq!(a.progress, b.progress, "{what}");
@@ -200,7 +200,7 @@ fn adam_and_whole_images_resume_to_the_same_bits() {
         assert_same(&straight, &stopped, &what);
     }
     let last = straight.checkpoints().latest().expect("a folder").expect("a checkpoint");
-    let state = Checkpoint::load(&last).expect("a whole checkpoint");
+    let state = Checkpoint::<Progress>::load(&last).expect("a whole checkpoint");
     let moments = state.optimizer.iter().filter(|t| t.key.starts_with("moment2.")).count();
     assert!(moments > 0 && state.optimizer.len() == 3 * moments);
     assert!(matches!(state.progress.sampler, SamplerState::Hsnet { next: 6, .. }));
