@@ -2,6 +2,7 @@
 
 mod check;
 mod generate;
+mod lists;
 mod prepare;
 
 use clap::{Args, Subcommand};
@@ -21,6 +22,7 @@ enum Action {
     Generate(generate::GenerateArgs),
     Check(check::CheckArgs),
     Prepare(prepare::PrepareArgs),
+    Lists(lists::ListsArgs),
 }
 
 /// Runs one of the actions.
@@ -29,5 +31,6 @@ pub fn run(args: &DataArgs, screen: &Screen) -> Result<(), Failure> {
         Action::Generate(args) => generate::run(args, screen),
         Action::Check(args) => check::run(args, screen),
         Action::Prepare(args) => prepare::run(args, screen),
+        Action::Lists(args) => lists::run(args, screen),
     }
 }

@@ -20,6 +20,7 @@
 
 mod canvas;
 mod coco;
+mod fill_poly;
 mod json;
 mod polygon;
 #[cfg(test)]
@@ -32,6 +33,7 @@ mod tests;
 use std::borrow::Cow;
 
 use ndarray::Array2;
+use serde::{Deserialize, Serialize};
 
 use crate::DataError;
 use canvas::Canvas;
@@ -74,6 +76,17 @@ impl Segmentation {
     }
 }
 
+/// Which pixels polygons cover.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outlines {
+    /// As pycocotools draws them.
+    #[default]
+    CocoApi,
+    /// As OpenCV's `fillPoly` does, corners cut to whole pixels: the masks of POP.
+    Opencv,
+}
+
 /// Draws objects into one label mask `[H, W]`, later ones over earlier ones; 0 elsewhere.
 ///
 /// # Errors
@@ -84,7 +97,20 @@ pub fn paint<'a>(
     width: u32,
     objects: impl IntoIterator<Item = (&'a Segmentation, u8)>,
 ) -> Result<Array2<u8>, DataError> {
-    draw(height, width, objects).map_err(Flaw::setting)
+    draw(height, width, objects, Outlines::CocoApi).map_err(Flaw::setting)
+}
+
+/// As [`paint`], with another rule for polygons.
+///
+/// # Errors
+/// As [`paint`].
+pub fn paint_with<'a>(
+    height: u32,
+    width: u32,
+    objects: impl IntoIterator<Item = (&'a Segmentation, u8)>,
+    outlines: Outlines,
+) -> Result<Array2<u8>, DataError> {
+    draw(height, width, objects, outlines).map_err(Flaw::setting)
 }
 
 /// As [`paint`], for messages that go on.
@@ -92,6 +118,7 @@ fn draw<'a>(
     height: u32,
     width: u32,
     objects: impl IntoIterator<Item = (&'a Segmentation, u8)>,
+    outlines: Outlines,
 ) -> Result<Array2<u8>, Flaw> {
     rle::check_size(height, width)?;
     let mut canvas = Canvas::new(height, width);
@@ -100,6 +127,11 @@ fn draw<'a>(
         match object {
             Segmentation::Polygons(polygons) => {
                 for corners in polygons {
+                    if outlines == Outlines::Opencv {
+                        polygon::check(corners)?;
+                        fill_poly::fill(corners, height, width, |y, x| canvas.set(y, x, label));
+                        continue;
+                    }
                     polygon::trace(corners, height, width, &mut crossings)?;
                     polygon::runs(&crossings, height * width)
                         .for_each(|run| canvas.fill(run, label));

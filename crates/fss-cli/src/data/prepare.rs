@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::{Args, Subcommand, ValueEnum};
 use fss_core::data::DataError;
-use fss_core::data::annotations::{BadEntries, Crowds};
+use fss_core::data::annotations::{BadEntries, Crowds, Outlines};
 use fss_core::data::prepare::{
     CocoOptions, CocoYear, FssOptions, ImageFiles, PrepareOptions, Progress, Stage, Summary,
     prepare_coco, prepare_fss1000, prepare_pascal,
@@ -63,6 +63,9 @@ struct CocoArgs {
     /// What becomes of crowds
     #[arg(long, value_enum, default_value = "leave")]
     crowds: CrowdsArg,
+    /// Which pixels the outline of an object covers; masks of the two differ along borders
+    #[arg(long, value_enum, default_value = "coco-api")]
+    outlines: OutlinesArg,
 }
 
 /// FSS-1000, from its archive (a folder of 1,000 categories)
@@ -122,6 +125,23 @@ enum CrowdsArg {
     Ignore,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OutlinesArg {
+    /// As pycocotools draws it (SSP, HSNet and others)
+    CocoApi,
+    /// As OpenCV's fillPoly does (POP)
+    Opencv,
+}
+
+impl From<OutlinesArg> for Outlines {
+    fn from(outlines: OutlinesArg) -> Self {
+        match outlines {
+            OutlinesArg::CocoApi => Self::CocoApi,
+            OutlinesArg::Opencv => Self::Opencv,
+        }
+    }
+}
+
 impl From<CrowdsArg> for Crowds {
     fn from(crowds: CrowdsArg) -> Self {
         match crowds {
@@ -160,12 +180,12 @@ pub fn run(args: &PrepareArgs, screen: &Screen) -> Result<(), Failure> {
         Set::Pascal(PascalArgs { common }) => {
             prepare_pascal(&common.from, &common.out, &common.options(&progress))
         }
-        Set::Coco(CocoArgs { common, year, crowds }) => {
+        Set::Coco(CocoArgs { common, year, crowds, outlines }) => {
             let year = match year {
                 Year::Y2014 => CocoYear::Y2014,
                 Year::Y2017 => CocoYear::Y2017,
             };
-            let coco = CocoOptions { year, crowds: (*crowds).into() };
+            let coco = CocoOptions { year, crowds: (*crowds).into(), outlines: (*outlines).into() };
             prepare_coco(&common.from, &common.out, &coco, &common.options(&progress))
         }
         Set::Fss1000(FssArgs { common, splits }) => {

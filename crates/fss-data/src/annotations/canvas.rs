@@ -21,6 +21,11 @@ impl Canvas {
         self.columns[start as usize..end as usize].fill(label);
     }
 
+    /// Gives one pixel a label.
+    pub(super) fn set(&mut self, y: usize, x: usize, label: u8) {
+        self.columns[x * self.height + y] = label;
+    }
+
     /// The mask `[H, W]`.
     pub(super) fn into_mask(self) -> Array2<u8> {
         let Self { height, width, columns } = self;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::json::{Given, RawFile, need};
 use super::sieve::Sieve;
-use super::{BadEntries, Segmentation, Skipped, draw};
+use super::{BadEntries, Outlines, Segmentation, Skipped, draw};
 use crate::{DataError, IGNORE_INDEX, io};
 
 /// An image of an annotation file.
@@ -187,6 +187,20 @@ impl CocoFile {
         label_of: impl Fn(i64) -> Option<u8>,
         crowds: Crowds,
     ) -> Result<Array2<u8>, DataError> {
+        self.paint_with(image_index, label_of, crowds, Outlines::CocoApi)
+    }
+
+    /// As [`paint`](Self::paint), with another rule for polygons.
+    ///
+    /// # Errors
+    /// As [`paint`](Self::paint).
+    pub fn paint_with(
+        &self,
+        image_index: usize,
+        label_of: impl Fn(i64) -> Option<u8>,
+        crowds: Crowds,
+        outlines: Outlines,
+    ) -> Result<Array2<u8>, DataError> {
         let image = self.images.get(image_index).ok_or_else(|| DataError::Setting {
             what: format!(
                 "image number {image_index} asked of {} images of {}",
@@ -204,7 +218,7 @@ impl CocoFile {
             };
             Some((&annotation.segmentation, label))
         });
-        draw(image.height, image.width, objects).map_err(|flaw| {
+        draw(image.height, image.width, objects, outlines).map_err(|flaw| {
             let problem = format!("image {}: {}", image.id, flaw.what);
             DataError::invalid(&self.path, problem, flaw.remedy)
         })

@@ -13,7 +13,7 @@ use super::journal::{Fingerprint, Journal};
 use super::mask_files::{Made, MaskFiles};
 use super::work::{Reporter, Trouble};
 use super::{LeftOut, PrepareOptions, PreparedList, Stage, Summary};
-use crate::annotations::{BadEntries, CocoFile, Crowds};
+use crate::annotations::{BadEntries, CocoFile, Crowds, Outlines};
 use crate::benchmark::Benchmark;
 use crate::coco::{CLASS_NAMES, CLASSES_FILE};
 use crate::index;
@@ -78,11 +78,14 @@ pub struct CocoOptions {
     /// What becomes of crowds. The default leaves them out, as the published makers of such masks do:
     /// a crowd is background unless a single object lies there.
     pub crowds: Crowds,
+    /// Which pixels polygons cover.
+    pub outlines: Outlines,
 }
 
 impl Default for CocoOptions {
     fn default() -> Self {
-        Self { year: CocoYear::default(), crowds: Crowds::Leave }
+        let outlines = Outlines::default();
+        Self { year: CocoYear::default(), crowds: Crowds::Leave, outlines }
     }
 }
 
@@ -137,7 +140,7 @@ pub fn prepare_coco(
             None => None,
         };
         let masks = MaskFiles { journal: &journal, tree: &tree, classes: set.labels.len() };
-        let work = Work { set, masks, placer, crowds: coco.crowds };
+        let work = Work { set, masks, placer, crowds: coco.crowds, outlines: coco.outlines };
         let done = reporter.run(&set.entries, &mut summary.left_out, |entry| work.entry(entry));
         // What was done counts, whether or not all of it was.
         journal.flush()?;
@@ -193,7 +196,12 @@ fn read_annotations<'a>(
     let mut sets: Vec<Set<'a>> = Vec::new();
     for part in parts {
         let path = &part.annotations;
-        let sources = Fingerprint::of(&format!("coco {:?}", coco.crowds)).and_file(path)?;
+        // The usual outlines go unnamed, as in trees of earlier versions.
+        let mut rule = format!("coco {:?}", coco.crowds);
+        if coco.outlines != Outlines::default() {
+            rule += &format!(" {:?}", coco.outlines);
+        }
+        let sources = Fingerprint::of(&rule).and_file(path)?;
         let (file, skipped) = CocoFile::read(path, options.bad)?;
         summary.left_out.extend(skipped.into_iter().map(|it| LeftOut::annotation(path, it)));
         let [images, objects] = coco.year.published(part.split);
@@ -283,6 +291,7 @@ struct Work<'a> {
     masks: MaskFiles<'a>,
     placer: Option<Placer>,
     crowds: Crowds,
+    outlines: Outlines,
 }
 
 impl Work<'_> {
@@ -305,7 +314,8 @@ impl Work<'_> {
             if let Some(path) = &path {
                 check_size(path, &set.file, entry.index)?;
             }
-            set.file.paint(entry.index, |id| set.labels.get(&id).copied(), self.crowds)
+            let label_of = |id| set.labels.get(&id).copied();
+            set.file.paint_with(entry.index, label_of, self.crowds, self.outlines)
         })?;
         let placed = match &self.placer {
             Some(placer) => placer.place(&image.file_name).map_err(Trouble::write)?,

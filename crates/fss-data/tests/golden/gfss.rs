@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fss_data::annotations::{Outlines, Segmentation, paint_with};
 use fss_data::episode::ImageLabels;
 use fss_data::folds::FoldScheme;
 use fss_data::gfss::{
@@ -334,4 +335,39 @@ fn check_evaluation(case: &Case, classes: &GfssClasses) {
         let labels: Vec<u8> = labels.into_iter().collect();
         assert_eq!(labels, case.u8(name).1, "{}: {name}", case.name);
     }
+}
+
+#[test]
+fn golden_pop_coco_masks() {
+    let cases = cases("pop", "coco_polygons");
+    for case in &cases {
+        for (i, image) in case.settings["images"].as_array().expect("images").iter().enumerate() {
+            let objects: Vec<(Segmentation, u8)> = image["annotations"]
+                .as_array()
+                .expect("annotations")
+                .iter()
+                .map(|annotation| {
+                    let polygons = annotation["segmentation"].as_array().expect("polygons");
+                    let numbers = |polygon: &Value| -> Vec<f64> {
+                        let numbers = polygon.as_array().expect("a polygon").iter();
+                        numbers.map(|n| n.as_f64().expect("a number")).collect()
+                    };
+                    let label = annotation["category_index"].as_u64().expect("a category") as u8;
+                    (Segmentation::Polygons(polygons.iter().map(numbers).collect()), label)
+                })
+                .collect();
+            let side = |key: &str| image[key].as_u64().expect("a side") as u32;
+            let objects = objects.iter().map(|(object, label)| (object, *label));
+            let mask = paint_with(side("height"), side("width"), objects, Outlines::Opencv);
+            let got: Vec<u8> = mask.expect("a mask").into_iter().collect();
+            let want = case.u8(&format!("mask{i}")).1;
+            let width = side("width") as usize;
+            let wrong: Vec<_> = (0..want.len())
+                .filter(|at| got[*at] != want[*at])
+                .map(|at| (at / width, at % width, got[at], want[at]))
+                .collect();
+            assert!(wrong.is_empty(), "{}: mask {i} (y, x, got, want): {wrong:?}", case.name);
+        }
+    }
+    report_optional("pop/coco_polygons", cases.len());
 }
