@@ -1,5 +1,6 @@
 //! `fss eval`: the scores of a model under a published protocol.
 
+mod generalized;
 mod maps;
 mod options;
 
@@ -19,7 +20,7 @@ use fss_core::{ModelOptions, load_model};
 use crate::args::{ByteSize, DatasetArgs, Global, Verbosity};
 use crate::episodes;
 use crate::failure::Failure;
-use crate::model::{Asked, ModelArgs};
+use crate::model::{Asked, GeneralizedArgs, ModelArgs};
 use crate::progress::Screen;
 use crate::{interrupt, output};
 use maps::MapArgs;
@@ -30,6 +31,9 @@ use options::{EpisodeArgs, FoldArgs, ProtocolArgs};
 /// Prints a table of scores: one line for each seed, mean and deviation, one line for each class.
 /// The features of an image are computed once and serve all episodes, shots and seeds; the scores
 /// are equal to those of computing them anew.
+///
+/// Models of generalized segmentation (pop, pspnet) are measured on whole images instead: base, novel, total and
+/// harmonic mean IoU. Options of episodes have no meaning for them.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Write scores and drawn episodes to this file; equal evaluations give equal files
@@ -49,6 +53,21 @@ pub struct EvalArgs {
     maps: MapArgs,
     #[command(flatten)]
     features: FeatureArgs,
+    #[command(flatten)]
+    generalized: GeneralizedEvalArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Generalized segmentation")]
+struct GeneralizedEvalArgs {
+    /// Weights of further seeds of the same run, for mean and deviation
+    #[arg(long, value_name = "FILES", value_delimiter = ',')]
+    more_weights: Vec<PathBuf>,
+    /// COCO: novel classes have the order of Python 3.6, as in weights of the published code
+    #[arg(long)]
+    python36_order: bool,
+    #[command(flatten)]
+    model: GeneralizedArgs,
 }
 
 #[derive(Debug, Args)]
@@ -94,6 +113,15 @@ impl FeatureArgs {
 pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
     if let Some(json) = &args.json {
         check_place(json)?;
+    }
+    if let Some(options) = args.model.generalized(&args.generalized.model)? {
+        return generalized::run(args, &options, global, screen);
+    }
+    if args.generalized.python36_order || !args.generalized.more_weights.is_empty() {
+        return Err(Failure::request(
+            "--more-weights and --python36-order belong to pop and pspnet",
+            "leave them out",
+        ));
     }
     let stop = interrupt::install("ending after the current episode")?;
     let benchmark = args.dataset.dataset;

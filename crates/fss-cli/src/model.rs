@@ -55,7 +55,7 @@ pub struct GeneralizedArgs {
     /// POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else
     /// 473]
     #[arg(long, value_name = "PIXELS")]
-    pub side: Option<usize>,
+    pub image_side: Option<usize>,
     /// POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub names: Option<Vec<String>>,
@@ -186,7 +186,7 @@ impl ModelArgs {
                 return Ok(None);
             }
             return Err(Failure::request(
-                "--output-stride, --side and --names belong to pop and pspnet",
+                "--output-stride, --image-side and --names belong to pop and pspnet",
                 "leave them out, or give --model pop and its weights",
             ));
         };
@@ -208,12 +208,12 @@ impl ModelArgs {
             }
             None => None,
         };
-        let GeneralizedArgs { output_stride, side, names } = args;
+        let GeneralizedArgs { output_stride, image_side, names } = args;
         Ok(Some(GeneralizedOptions {
             method: Some(method),
             depth,
             output_stride: *output_stride,
-            side: *side,
+            side: *image_side,
             names: names.clone(),
         }))
     }

@@ -1,5 +1,6 @@
 //! `fss train`: training runs that can be stopped and continued.
 
+mod generalized;
 pub mod recipe;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use fss_core::data::cam::CamFolder;
 use fss_core::heads::{Hsnet, Imr, Mlc, Ssp};
 use fss_core::train::cams::Cams;
 use fss_core::train::evaluate::{FeatureReuse, Protocol};
+use fss_core::train::generalized::GFSS_BUILTIN_NAMES;
 use fss_core::train::observer::{Silent, TrainObserver};
 use fss_core::train::progress::TerminalProgress;
 use fss_core::train::recipe::{BUILTIN_NAMES, ModelSettings, Recipe};
@@ -62,6 +64,9 @@ pub struct TrainArgs {
     /// Print the recipe in force and end
     #[arg(long)]
     show: bool,
+    /// POP, PSPNet: compute in half precision where the device has it (`train.precision`)
+    #[arg(long)]
+    amp: bool,
     // Last: its options have a heading of their own.
     #[command(flatten)]
     own: OwnArgs,
@@ -106,7 +111,19 @@ impl TrainArgs {
 /// Trains, or prints recipes.
 pub fn run(args: &TrainArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
     if args.list {
-        return output::print(&(BUILTIN_NAMES.join("\n") + "\n"));
+        let names = BUILTIN_NAMES.iter().chain(&GFSS_BUILTIN_NAMES);
+        let mut names: Vec<&str> = names.copied().collect();
+        names.sort_unstable();
+        return output::print(&(names.join("\n") + "\n"));
+    }
+    if let Some(source) = generalized::source(args)? {
+        return generalized::run(args, &source, global, screen);
+    }
+    if args.amp {
+        return Err(Failure::request(
+            "--amp belongs to recipes of pop and pspnet",
+            "leave it out: other models train in float32",
+        ));
     }
     let mut recipe = args.recipe()?;
     if let Some(splits) = &args.splits {

@@ -161,6 +161,28 @@ fn names(
     Ok(numbered.collect())
 }
 
+/// Builds the model that a file holds, every norm folded into its convolution, with its weights.
+///
+/// # Errors
+/// [`Error::Backbone`] if the file is missing, broken or of another kind: loading is strict.
+pub fn load_generalized(
+    file: &GeneralizedFile,
+    weights: &Path,
+    device: &Device,
+) -> Result<Box<dyn GeneralizedModel + Send>, Error> {
+    let GeneralizedFile { method, network, classes, .. } = *file;
+    Ok(match method {
+        GeneralizedMethod::Pop => {
+            let config = PopConfig { network, classes };
+            Box::new(config.init(device, 0).load(weights)?.0.fold())
+        }
+        GeneralizedMethod::Pspnet => {
+            let config = PspnetConfig { network, classes };
+            Box::new(config.init(device, 0).load(weights)?.0.fold())
+        }
+    })
+}
+
 /// A loaded model that labels every pixel of an image with background or any of its classes.
 ///
 /// An image is brought to a square as published: its longer side becomes that of the square, the rest is
@@ -202,19 +224,9 @@ impl GeneralizedSegmenter {
         options: &GeneralizedOptions,
         device: &Device,
     ) -> Result<Self, Error> {
-        let GeneralizedFile { method, network, classes, names, side, .. } =
-            GeneralizedFile::inspect(weights, options)?;
-        let model: Box<dyn GeneralizedModel + Send> = match method {
-            GeneralizedMethod::Pop => {
-                let config = PopConfig { network, classes };
-                Box::new(config.init(device, 0).load(weights)?.0.fold())
-            }
-            GeneralizedMethod::Pspnet => {
-                let config = PspnetConfig { network, classes };
-                Box::new(config.init(device, 0).load(weights)?.0.fold())
-            }
-        };
-        Self::from_model(model, names, side, device)
+        let file = GeneralizedFile::inspect(weights, options)?;
+        let model = load_generalized(&file, weights, device)?;
+        Self::from_model(model, file.names, file.side, device)
     }
 
     /// Takes a model that is built already, best folded; `names` are those of its classes, base first.

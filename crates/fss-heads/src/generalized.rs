@@ -46,6 +46,16 @@ pub trait GeneralizedModel {
     fn logits(&self, images: Tensor<4>) -> Tensor<4>;
 }
 
+impl<M: GeneralizedModel + ?Sized> GeneralizedModel for Box<M> {
+    fn classes(&self) -> ClassCount {
+        (**self).classes()
+    }
+
+    fn logits(&self, images: Tensor<4>) -> Tensor<4> {
+        (**self).logits(images)
+    }
+}
+
 /// Images with labels, all of one size.
 #[derive(Debug, Clone)]
 pub struct LabelledBatch {

@@ -5,6 +5,7 @@ use std::path::Path;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::evaluate::EpisodeOutcome;
+use crate::generalized::{GfssObserver, GfssValidation};
 use crate::observer::{EvaluationObserver, IterationReport, TrainObserver, ValidationReport};
 
 /// How much of a new loss goes into the smoothed one that is shown.
@@ -133,6 +134,48 @@ impl TrainObserver for TerminalProgress {
     fn evaluation_started(&mut self) {
         if let Some(bar) = self.training.take() {
             bar.finish();
+        }
+    }
+
+    fn checkpoint_written(&mut self, path: &Path) {
+        tracing::debug!(path = %path.display(), "checkpoint written");
+    }
+}
+
+impl GfssObserver for TerminalProgress {
+    fn seed_started(&mut self, seed: u64, done: u64, iterations: u64) {
+        if let Some(old) = self.training.take() {
+            old.finish_and_clear();
+        }
+        TrainObserver::training_started(self, done, iterations);
+        self.say(|| format!("seed {seed}: {done} of {iterations} iterations are done"));
+    }
+
+    fn iteration_finished(&mut self, report: &IterationReport) {
+        TrainObserver::iteration_finished(self, report);
+    }
+
+    fn measuring(&mut self, images: usize) {
+        if let Some(old) = self.evaluation.take() {
+            old.finish_and_clear();
+        }
+        self.evaluation = Some(self.bars.add(bar(images as u64, "measure")));
+    }
+
+    fn image_measured(&mut self) {
+        if let Some(bar) = &self.evaluation {
+            bar.inc(1);
+        }
+    }
+
+    fn validation_finished(&mut self, validation: &GfssValidation) {
+        if let Some(old) = self.evaluation.take() {
+            old.finish_and_clear();
+        }
+        self.miou = validation.scores.total;
+        self.say(|| format!("validation after epoch {}  {}", validation.epoch + 1, self.message()));
+        if let Some(bar) = &self.training {
+            bar.set_message(self.message());
         }
     }
 

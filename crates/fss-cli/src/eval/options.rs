@@ -53,6 +53,11 @@ impl From<Scheme> for FoldScheme {
 }
 
 impl FoldArgs {
+    /// The number of the fold, if it was given.
+    pub fn number(&self) -> Option<usize> {
+        self.fold
+    }
+
     /// The fold to test.
     pub fn tested(&self, tree: &BenchmarkRoot, protocol: Protocol) -> Result<Fold, Failure> {
         let benchmark = tree.benchmark();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fss_core::train::generalized::GFSS_BUILTIN_NAMES;
 use fss_core::train::recipe::{BUILTIN_NAMES, Init, Recipe};
 use fss_core::train::trainer::files;
 use toml::{Table, Value};
@@ -46,14 +47,18 @@ fn named(name: &str) -> Result<Recipe, Failure> {
     if !path.exists() {
         return Err(Failure::request(
             format!("{name} is neither a recipe file nor a built-in recipe"),
-            format!("use one of {}, or a TOML file", BUILTIN_NAMES.join(", ")),
+            format!(
+                "use one of {}, {}, or a TOML file",
+                BUILTIN_NAMES.join(", "),
+                GFSS_BUILTIN_NAMES.join(", ")
+            ),
         ));
     }
     Ok(Recipe::load(path)?)
 }
 
 /// Sets `a.b.c=value`; a value that is no TOML is taken as text.
-fn set(table: &mut Table, change: &str) -> Result<(), Failure> {
+pub fn set(table: &mut Table, change: &str) -> Result<(), Failure> {
     let refuse = |what: &str, remedy: &str| {
         Err(Failure::request(format!("--set {change}: {what}"), remedy.to_owned()))
     };

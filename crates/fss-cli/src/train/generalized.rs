@@ -1,0 +1,173 @@
+//! Training of generalized segmentation: POP's two stages and its baseline.
+
+use std::path::{Path, PathBuf};
+
+use fss_core::data::index::IndexOptions;
+use fss_core::heads::{Pop, Pspnet};
+use fss_core::train::generalized::{
+    GFSS_BUILTIN_NAMES, GfssData, GfssInit, GfssMethod, GfssObserver, GfssOutcome, GfssPart,
+    GfssRecipe, GfssRun, Precision, StagedModel, generalized_table, train_generalized,
+};
+use fss_core::train::observer::Silent;
+use fss_core::train::progress::TerminalProgress;
+use fss_core::train::trainer::{Start, files};
+use toml::Table;
+
+use super::{TrainArgs, recipe};
+use crate::args::{Global, Verbosity};
+use crate::episodes;
+use crate::failure::Failure;
+use crate::progress::Screen;
+use crate::{interrupt, output};
+
+/// Where a recipe of this kind comes from.
+pub enum Source {
+    /// A built-in one.
+    Builtin(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// The recipe that was asked for, if it is one of generalized segmentation.
+pub fn source(args: &TrainArgs) -> Result<Option<Source>, Failure> {
+    let file = match (&args.recipe, args.resume, &args.out) {
+        (Some(name), ..) if GFSS_BUILTIN_NAMES.contains(&name.as_str()) => {
+            return Ok(Some(Source::Builtin(name.clone())));
+        }
+        (Some(name), ..) => PathBuf::from(name),
+        (None, true, Some(out)) => out.join(files::RECIPE),
+        _ => return Ok(None),
+    };
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&file).map_err(|e| Failure::io("read", &file, e))?;
+    Ok(GfssRecipe::is_one(&text).then_some(Source::File(file)))
+}
+
+/// The recipe in force.
+fn effective(args: &TrainArgs, source: &Source) -> Result<GfssRecipe, Failure> {
+    let (mut recipe, origin) = match source {
+        Source::Builtin(name) => (GfssRecipe::builtin(name)?, name.clone()),
+        Source::File(path) => (GfssRecipe::load(path)?, path.display().to_string()),
+    };
+    if let Some(dataset) = args.dataset {
+        recipe.data.dataset = dataset;
+        recipe.data.folds = match dataset {
+            fss_core::data::Benchmark::Coco => fss_core::data::folds::FoldScheme::Interleaved,
+            other => other.default_scheme(),
+        };
+    }
+    if let Some(path) = &args.pretrained {
+        recipe.init = GfssInit::Weights { path: path.clone() };
+    }
+    if args.amp {
+        recipe.train.precision = Precision::Mixed;
+    }
+    if !args.own.is_default() {
+        recipe.data.own = args.own.options();
+    }
+    if args.splits.is_some() {
+        return Err(Failure::request(
+            "--splits belongs to recipes of episodes",
+            "leave it out; a folder of few-shot lists is --set data.lists=DIR",
+        ));
+    }
+    let mut table = recipe.to_toml().parse::<Table>().map_err(|e| {
+        Failure::request(format!("recipe {origin} cannot be changed ({e})"), "leave --set out")
+    })?;
+    for change in &args.changes {
+        recipe::set(&mut table, change)?;
+    }
+    Ok(GfssRecipe::from_toml(&table.to_string(), &format!("{origin} with --set"))?)
+}
+
+/// Trains, or prints the recipe.
+pub fn run(
+    args: &TrainArgs,
+    source: &Source,
+    global: &Global,
+    screen: &Screen,
+) -> Result<(), Failure> {
+    let recipe = effective(args, source)?;
+    if args.show {
+        return output::print(&recipe.to_toml());
+    }
+    let (Some(root), Some(out)) = (&args.data_root, &args.out) else {
+        return Err(Failure::request(
+            "no data or no folder for the run",
+            "give --data-root and --out",
+        ));
+    };
+    if let GfssInit::Weights { path } = &recipe.init
+        && !path.is_file()
+    {
+        return Err(Failure::request(
+            format!("{}: there are no weights to start from", path.display()),
+            "name them with --pretrained FILE: ImageNet weights for stage 1, those of stage 1 for stage 2",
+        ));
+    }
+    let device = global.device()?;
+    let stop = interrupt::install("saving a checkpoint after the current step")?;
+    let data = open(root, &recipe, screen)?;
+    let run = GfssRun { recipe, data, folder: out.clone(), device, loader: episodes::reading() };
+    let start = if args.resume { Start::Resume } else { Start::Fresh };
+    let mut observer: Box<dyn GfssObserver> = match global.verbosity() {
+        Verbosity::Quiet => Box::new(Silent),
+        _ => Box::new(TerminalProgress::new()),
+    };
+    match run.recipe.model.kind {
+        GfssMethod::Pop => {
+            let outcome = train_generalized::<Pop>(&run, start, observer.as_mut(), &stop);
+            drop(observer);
+            report(&run, outcome?, root)
+        }
+        GfssMethod::Pspnet => {
+            let outcome = train_generalized::<Pspnet>(&run, start, observer.as_mut(), &stop);
+            drop(observer);
+            report(&run, outcome?, root)
+        }
+    }
+}
+
+/// The data of a recipe, indexed with a progress bar.
+pub fn open(root: &Path, recipe: &GfssRecipe, screen: &Screen) -> Result<GfssData, Failure> {
+    GfssData::open_with(root, &recipe.data, |dataset| -> Result<GfssPart, Failure> {
+        let bar = screen.bar(dataset.len(), "masks");
+        let progress = |done: usize, _: usize| bar.set_position(done as u64);
+        let options = IndexOptions { progress: Some(&progress), ..Default::default() };
+        let part = GfssPart::new(dataset, &options);
+        bar.finish_and_clear();
+        Ok(part?)
+    })
+}
+
+fn report<M: StagedModel>(
+    run: &GfssRun,
+    outcome: GfssOutcome<M>,
+    root: &Path,
+) -> Result<(), Failure> {
+    match outcome {
+        GfssOutcome::Finished { seeds, evaluation } => {
+            for seed in seeds {
+                tracing::info!(
+                    "seed {}: the model of epoch {} was kept: {}",
+                    seed.seed,
+                    seed.kept.epoch + 1,
+                    seed.weights.display()
+                );
+            }
+            output::print(&generalized_table(&evaluation))
+        }
+        GfssOutcome::Interrupted { seed, iteration, iterations } => Err(Failure::Interrupted {
+            done: format!(
+                "{iteration} of {iterations} iterations of seed {seed} are done and saved"
+            ),
+            next: format!(
+                "continue with: fss train --resume --out {} --data-root {}",
+                run.folder.display(),
+                root.display()
+            ),
+        }),
+    }
+}
