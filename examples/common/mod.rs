@@ -45,7 +45,7 @@ pub struct Options {
     recipe: Option<PathBuf>,
     /// Continue an interrupted run
     #[arg(long)]
-    resume: bool,
+    pub resume: bool,
     /// A few seconds instead of minutes: shows that everything runs, not how well it learns
     #[arg(long, conflicts_with = "data_root")]
     pub smoke: bool,
@@ -103,6 +103,11 @@ impl<'a> Workshop<'a> {
     /// Whether Ctrl-C was pressed.
     pub fn stopped(&self) -> bool {
         self.stop.is_requested()
+    }
+
+    /// The flag that Ctrl-C sets.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Where models run.

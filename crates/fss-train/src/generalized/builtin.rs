@@ -164,7 +164,7 @@ fn synthetic(recipe: GfssRecipe) -> GfssRecipe {
         data: GfssDataSettings { min_pixels: 300, shot: 5, ..recipe.data },
         samples: SampleSettings {
             batch: 8,
-            epochs: 15,
+            epochs: 20,
             crop: 97,
             side: 97,
             workers: 1,

@@ -128,7 +128,10 @@ impl<'a, M: StagedModel> Session<'a, M> {
             ));
         }
         let scaler = half.map(|_| LossScaler::default());
-        let log = |bytes| RunLog::open(&folder.join(files::LOG), bytes);
+        let latest = checkpoints.latest()?;
+        // A log that will be continued must keep its lines until the checkpoint says how many.
+        let bytes = if latest.is_some() { u64::MAX } else { 0 };
+        let log = RunLog::open(&folder.join(files::LOG), bytes)?;
         let mut session = Self {
             run,
             seed,
@@ -138,14 +141,14 @@ impl<'a, M: StagedModel> Session<'a, M> {
             stream,
             per_epoch: per_epoch as u64,
             epoch: None,
-            log: log(0)?,
+            log,
             done: 0,
             validation_due: false,
             ended: false,
             kept: None,
             checkpoints,
         };
-        if let Some(path) = session.checkpoints.latest()? {
+        if let Some(path) = latest {
             session.restore(&path)?;
         }
         Ok(session)

@@ -37,6 +37,7 @@ pub struct HtmlReport<'a> {
     evaluations: Vec<(String, &'a Evaluation)>,
     log: &'a [LogEntry],
     panels: Vec<Panel>,
+    tables: Vec<(String, String)>,
     settings: Option<String>,
 }
 
@@ -70,6 +71,12 @@ impl<'a> HtmlReport<'a> {
         self
     }
 
+    /// Adds a section with a text in fixed width, as a table of scores.
+    pub fn table(mut self, title: impl Into<String>, text: impl Into<String>) -> Self {
+        self.tables.push((title.into(), text.into()));
+        self
+    }
+
     /// Adds a text in fixed width at the end, as the recipe.
     pub fn settings(mut self, text: impl Into<String>) -> Self {
         self.settings = Some(text.into());
@@ -96,6 +103,9 @@ impl<'a> HtmlReport<'a> {
         if let Some((name, evaluation)) = self.evaluations.last() {
             body.push_str(&section(&format!("Classes and seeds: {name}"), &details(evaluation)));
         }
+        for (title, text) in &self.tables {
+            body.push_str(&section(title, &format!("<pre>{}</pre>\n", escape(text))));
+        }
         if let Some(curve) = training_curve(self.log) {
             let legend = "<p class=\"legend\"><span class=\"loss\">loss</span> \
                           <span class=\"score\">validation mIoU, %</span></p>\n";
@@ -104,7 +114,7 @@ impl<'a> HtmlReport<'a> {
         if !self.panels.is_empty() {
             let figures: String = self.panels.iter().map(figure).collect();
             body.push_str(&section(
-                "Episodes",
+                "Pictures",
                 &format!("<div class=\"panels\">{figures}</div>\n"),
             ));
         }
