@@ -66,9 +66,10 @@ impl Selection {
         }
     }
 
-    /// Whether the run ends after epoch `epoch` because the model kept is too old.
+    /// Whether the run ends after epoch `epoch` because the model kept is older than a quarter of all
+    /// epochs (at least one).
     pub fn ends_early(&self, epoch: u64, kept: Option<&Selected>) -> bool {
-        epoch + 1 > self.epochs / 4 + kept.map_or(0, |kept| kept.epoch)
+        epoch + 1 > (self.epochs / 4).max(1) + kept.map_or(0, |kept| kept.epoch)
     }
 }
 
