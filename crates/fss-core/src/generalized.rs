@@ -99,6 +99,7 @@ impl GeneralizedFile {
         if let Some(stride) = options.output_stride {
             network.output_stride = stride;
         }
+        network.validate()?;
         let rows = |key: &str| {
             let found = summary.tensors.iter().find(|tensor| {
                 tensor.key.strip_prefix(summary.prefix.as_str()).is_some_and(|rest| rest == key)
