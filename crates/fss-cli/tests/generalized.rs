@@ -79,7 +79,7 @@ fn every_class_is_labelled_in_one_pass_from_an_official_checkpoint() {
     let message =
         scratch.fails("predict --model pop --weights weights.safetensors --query queries --out no");
     assert!(message.contains("pop"), "{message}");
-    let shown = scratch.ok("weights show pop.pth");
+    let shown = scratch.ok("weights inspect pop.pth");
     assert!(shown.contains("POP, stage 2") && shown.contains("3 base and 2 novel"), "{shown}");
 }
 

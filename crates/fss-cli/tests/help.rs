@@ -17,6 +17,7 @@ fn commands() {
 
     Commands:
       predict  Segment images after a few annotated examples
+      learn    Teach a model new classes from a handful of annotated images
       eval     Measure a model on the novel classes of a fold
       mine     Label training images with latent classes, before MLC's full method is trained
       train    Train a model by a recipe
@@ -42,7 +43,7 @@ fn predict() {
     insta::assert_snapshot!(help("predict -h"), @r#"
     Segment images after a few annotated examples
 
-    Usage: fss predict [OPTIONS] --query <FILE|DIR> --out <DIR> --weights <FILE> <--support <IMG:MASK>|--support-set <PATH>>
+    Usage: fss predict [OPTIONS] --query <FILE|DIR> --out <DIR> --weights <FILE>
 
     Options:
           --support <IMG:MASK>  An annotated example: the image and its mask, joined by a colon (with --text the image alone); repeat for more examples
@@ -69,13 +70,16 @@ fn predict() {
           --whole-image      Show CLIP the whole image, squeezed, instead of its centre, as published
 
     Model:
-          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr]
-          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
-          --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
-          --refine           SSP: run the self-support step a second time, as the published tables do
-          --unmasked         HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
-          --stages <N>       IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
-          --weights <FILE>   A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, pop, pspnet]
+          --backbone <NAME>      The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
+          --width <N>            Channels of the backbone's first stage [default: what the weights say; 64 is published]
+          --refine               SSP: run the self-support step a second time, as the published tables do
+          --unmasked             HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
+          --stages <N>           IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
+          --weights <FILE>       A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --output-stride <N>    POP, PSPNet: image pixels per position of the features: 8, 16 or 32 [default: what the weights say, else 8]
+          --image-side <PIXELS>  POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else 473]
+          --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
 
     Global options:
           --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
@@ -97,13 +101,16 @@ fn eval() {
       -h, --help         Print help (see more with '--help')
 
     Model:
-          --model <MODEL>    The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr]
-          --backbone <NAME>  The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
-          --width <N>        Channels of the backbone's first stage [default: what the weights say; 64 is published]
-          --refine           SSP: run the self-support step a second time, as the published tables do
-          --unmasked         HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
-          --stages <N>       IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
-          --weights <FILE>   A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, pop, pspnet]
+          --backbone <NAME>      The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
+          --width <N>            Channels of the backbone's first stage [default: what the weights say; 64 is published]
+          --refine               SSP: run the self-support step a second time, as the published tables do
+          --unmasked             HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
+          --stages <N>           IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
+          --weights <FILE>       A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --output-stride <N>    POP, PSPNet: image pixels per position of the features: 8, 16 or 32 [default: what the weights say, else 8]
+          --image-side <PIXELS>  POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else 473]
+          --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
 
     Data:
           --data-root <DIR>  The folder of the data set (own: a folder or a file)
@@ -148,6 +155,10 @@ fn eval() {
           --spill <SPILL>          What happens to features that do not fit [default: disk; of hsnet and imr: recompute] [possible values: disk, recompute]
           --no-reuse               Compute the features anew for every episode, as the published code does
 
+    Generalized segmentation:
+          --more-weights <FILES>  Weights of further seeds of the same run, for mean and deviation
+          --python36-order        COCO: novel classes have the order of Python 3.6, as in weights of the published code
+
     Global options:
           --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
@@ -174,6 +185,7 @@ fn train() {
           --resume              Continue the run in OUT
           --list                List the built-in recipes and end
           --show                Print the recipe in force and end
+          --amp                 POP, PSPNet: compute in half precision where the device has it (`train.precision`)
       -h, --help                Print help (see more with '--help')
 
     Own data:
@@ -194,6 +206,80 @@ fn train() {
 
 #[test]
 fn mine() {
+    insta::assert_snapshot!(help("learn -h"), @r"
+    Teach a model new classes from a handful of annotated images
+
+    Usage: fss learn [OPTIONS] --support <PATH> --out <FILE> --weights <FILE>
+
+    Options:
+          --support <PATH>           Annotated images of the new classes: class folders, a CSV table, COCO JSON or a folder of LabelMe files
+          --base <DIR>               A folder of images without annotations, best such as the model was trained on, that keep the new classes from spreading over old ones
+          --out <FILE>               The file for the weights of the result
+          --unlabelled <UNLABELLED>  What pixels without a label are in the annotated images [default: model] [possible values: model, background]
+          --iterations <N>           Updates [default: 500]
+          --rate <RATE>              Learning rate [default: 0.01]
+          --views <N>                Views of each image (mirrored, at other scales) [default: 4]
+          --seed <N>                 Seed of new prototypes and of the order of images [default: 123]
+      -h, --help                     Print help (see more with '--help')
+
+    Own data:
+          --images <DIR>          The folder that the image names of annotations start from [default: looked for beside them]
+          --mask-value <VALUE>    What is foreground in mask files: nonzero, a grey value or palette index, or a #rrggbb colour [default: nonzero]
+          --ignore-value <VALUE>  The value in mask files that is neither foreground nor background, often 255
+          --skip-bad              Leave out entries that cannot be used, and list them
+
+    Model:
+          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, pop, pspnet]
+          --backbone <NAME>      The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
+          --width <N>            Channels of the backbone's first stage [default: what the weights say; 64 is published]
+          --refine               SSP: run the self-support step a second time, as the published tables do
+          --unmasked             HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
+          --stages <N>           IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
+          --weights <FILE>       A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --output-stride <N>    POP, PSPNet: image pixels per position of the features: 8, 16 or 32 [default: what the weights say, else 8]
+          --image-side <PIXELS>  POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else 473]
+          --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    ");
+    insta::assert_snapshot!(help("data lists -h"), @r"
+    Write the lists of generalized segmentation (POP) in their official format
+
+    Usage: fss data lists [OPTIONS] --data-root <DIR> --out <DIR>
+
+    Options:
+      -h, --help  Print help (see more with '--help')
+
+    Data:
+          --data-root <DIR>  The folder of the data set (own: a folder or a file)
+          --dataset <NAME>   What data set it is: pascal, coco, fss1000 or own [default: pascal]
+          --splits <DIR>     A folder of published lists (`splits` of the HSNet code) [default: those in the tree, else they are built]
+          --min-pixels <N>   The smallest object, in pixels, that can be a query or a support [default: 2048; fss1000, own, coco under hsnet: 1]
+
+    Own data:
+          --novel <NAMES>         Names of the novel classes [default: those that only the evaluation images show, else all]
+          --val-root <PATH>       A second data set, to evaluate with; the first one is for training alone
+          --images <DIR>          The folder that the image names of annotations start from [default: looked for beside them]
+          --mask-value <VALUE>    What is foreground in mask files: nonzero, a grey value or palette index, or a #rrggbb colour [default: nonzero]
+          --ignore-value <VALUE>  The value in mask files that is neither foreground nor background, often 255
+          --skip-bad              Leave out entries that cannot be used, and list them
+          --fold <N>              The fold, or several, whose classes are novel [default: 0]
+          --shot <K>              Images a novel class [default: 1,5,10]
+          --seed <S>              Seeds [default: 123]
+          --filter-novel          Keep images that show a novel class from the lists of base classes
+          --python36-order        Order COCO's novel classes as Python 3.6 did, for lists of the published code
+          --out <DIR>             Where the lists are made
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    ");
     insta::assert_snapshot!(help("mine -h"), @r"
     Label training images with latent classes, before MLC's full method is trained
 
@@ -309,13 +395,14 @@ fn prepare() {
     Usage: fss data prepare coco [OPTIONS] --from <DIR> --out <DIR>
 
     Options:
-          --from <DIR>       Where the archives were unpacked; repeat if they lie in different places
-          --out <DIR>        Where the data sets are made
-          --images <IMAGES>  What becomes of the images [default: link] [possible values: link, copy, skip]
-          --skip-bad         Leave out what is missing or damaged, and list it
-          --year <YEAR>      The release; published results are those of 2014 [default: 2014] [possible values: 2014, 2017]
-          --crowds <CROWDS>  What becomes of crowds [default: leave] [possible values: leave, paint, ignore]
-      -h, --help             Print help (see more with '--help')
+          --from <DIR>           Where the archives were unpacked; repeat if they lie in different places
+          --out <DIR>            Where the data sets are made
+          --images <IMAGES>      What becomes of the images [default: link] [possible values: link, copy, skip]
+          --skip-bad             Leave out what is missing or damaged, and list it
+          --year <YEAR>          The release; published results are those of 2014 [default: 2014] [possible values: 2014, 2017]
+          --crowds <CROWDS>      What becomes of crowds [default: leave] [possible values: leave, paint, ignore]
+          --outlines <OUTLINES>  Which pixels the outline of an object covers; masks of the two differ along borders [default: coco-api] [possible values: coco-api, opencv]
+      -h, --help                 Print help (see more with '--help')
 
     Global options:
           --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
