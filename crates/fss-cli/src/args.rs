@@ -46,7 +46,7 @@ pub struct Global {
         global = true,
         default_value = "cpu",
         value_name = "DEVICE",
-        help = "Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]"
+        help = "Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas"
     )]
     pub device: String,
     /// How many CPU threads to use [default: all cores]
@@ -87,6 +87,11 @@ impl Global {
     /// The device that was chosen.
     pub fn device(&self) -> Result<Device, Failure> {
         Ok(fss_core::parse_device(&self.device)?)
+    }
+
+    /// The devices that were chosen, for commands that share work out.
+    pub fn devices(&self) -> Result<Vec<Device>, Failure> {
+        self.device.split(',').map(|name| Ok(fss_core::parse_device(name.trim())?)).collect()
     }
 }
 

@@ -33,4 +33,4 @@ pub use report::{generalized_json, generalized_table};
 pub use run::{GfssOutcome, GfssRun, SeedOutcome, train_generalized};
 pub use scaler::LossScaler;
 pub use select::{Selected, Selection};
-pub use step::{StageBatch, generalized_groups, generalized_step};
+pub use step::{StageBatch, generalized_groups, generalized_step, generalized_step_on};

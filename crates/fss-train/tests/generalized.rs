@@ -5,16 +5,18 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor, TensorData};
+use fss_backbone::{Depth, DilatedResNetConfig, module_tensors};
 use fss_data::gfss::{few_shot_file, write_list};
 use fss_data::synthetic::{SyntheticConfig, generate};
-use fss_heads::{Pop, Pspnet};
+use fss_heads::{LabelledBatch, Pop, PopConfig, Pspnet};
 use fss_train::generalized::{
     GfssData, GfssEvaluation, GfssInit, GfssMethod, GfssObserver, GfssOutcome, GfssRecipe, GfssRun,
-    Precision, generalized_table, train_generalized,
+    Precision, StageBatch, generalized_step_on, generalized_table, train_generalized,
 };
 use fss_train::log::{LogEntry, RunLog};
 use fss_train::observer::{IterationReport, Silent};
+use fss_train::optim::{NamedOptimizer, Rule};
 use fss_train::trainer::{Start, files};
 use fss_train::{Stop, TrainError};
 
@@ -68,7 +70,8 @@ fn novel(weights: &Path) -> GfssRecipe {
 fn run(recipe: GfssRecipe, folder: &Path) -> GfssRun {
     let data = GfssData::open(root(), &recipe.data).expect("data");
     let loader = Default::default();
-    GfssRun { recipe, data, folder: folder.to_path_buf(), device: Device::flex(), loader }
+    let (folder, device) = (folder.to_path_buf(), Device::flex());
+    GfssRun { recipe, data, folder, device, more_devices: Vec::new(), loader }
 }
 
 fn finish(run: &GfssRun, start: Start) -> GfssEvaluation {
@@ -173,6 +176,66 @@ fn the_baseline_trains_and_mixed_precision_falls_back_on_a_cpu() {
         assert!(matches!(outcome, Ok(GfssOutcome::Finished { .. })));
     }
     same(&full, &mixed, &[PathBuf::from(files::LOG)]);
+}
+
+/// A model, and a batch of stage 2 whose pixels all count.
+fn pairs(device: &Device) -> (Pop, StageBatch) {
+    let network = DilatedResNetConfig::new(Depth::R50).with_width(2);
+    let model = PopConfig::new(network, 3).with_novel(2).init(device, 1);
+    let batch = |key: &str, classes: i64| {
+        let values = fss_support::fill(key, &[4 * 3 * 33 * 33]);
+        let labels: Vec<i64> = (0..4 * 33 * 33).map(|i| (i / 50) % classes).collect();
+        LabelledBatch {
+            images: Tensor::from_data(TensorData::new(values, [4, 3, 33, 33]), device),
+            labels: Tensor::from_data(TensorData::new(labels, [4, 33, 33]), device),
+        }
+    };
+    (model, StageBatch::Novel { novel: batch("novel", 6), base: batch("base", 4) })
+}
+
+#[test]
+fn two_devices_take_the_step_of_one() {
+    let device = Device::flex().autodiff();
+    let optim = GfssRecipe::builtin("pop-pascal-novel").expect("a recipe").optim;
+    let step = |devices: &[Device]| {
+        let (model, batch) = pairs(&device);
+        let mut optimizer = NamedOptimizer::new(Rule::sgd(optim.momentum, optim.weight_decay));
+        let numbers = [1, 1];
+        let (model, report, norm) =
+            generalized_step_on(model, &mut optimizer, &batch, [0.1, 5.0], numbers, None, devices)
+                .expect("a step");
+        (module_tensors(&model).expect("parameters"), report.loss.unwrap(), norm.unwrap())
+    };
+    let (one, loss, norm) = step(&[]);
+    let (two, loss2, norm2) = step(&[device.clone(), device.clone()]);
+    assert!((loss / loss2 - 1.0).abs() < 1e-5 && (norm / norm2 - 1.0).abs() < 1e-4);
+    for (a, b) in one.iter().zip(&two) {
+        fss_support::golden::assert_close(&a.key, &b.values, &a.values, 2e-6);
+    }
+    // The same again, to the bit.
+    assert!(step(&[device.clone(), device.clone()]).0 == two);
+}
+
+#[test]
+fn runs_on_two_devices_resume_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let two = |name: &str| {
+        let mut run = run(base(), &folder.path().join(name));
+        run.more_devices = vec![Device::flex()];
+        run
+    };
+    let straight = two("straight");
+    finish(&straight, Start::Fresh);
+    let other = two("other");
+    interrupt(&other, 2, false);
+    finish(&other, Start::Resume);
+    same(&straight, &other, &[files::BEST, files::LOG].map(PathBuf::from));
+
+    let mut odd = two("odd");
+    odd.recipe.samples.batch = 3;
+    let outcome = train_generalized::<Pop>(&odd, Start::Fresh, &mut Silent, &Stop::new());
+    let error = outcome.unwrap_err().to_string();
+    assert!(error.contains("shared by 2 devices"), "{error}");
 }
 
 #[test]

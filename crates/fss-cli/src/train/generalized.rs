@@ -107,10 +107,12 @@ pub fn run(
             "name them with --pretrained FILE: ImageNet weights for stage 1, those of stage 1 for stage 2",
         ));
     }
-    let device = global.device()?;
+    let mut devices = global.devices()?;
+    let device = devices.remove(0);
     let stop = interrupt::install("saving a checkpoint after the current step")?;
     let data = open(root, &recipe, screen)?;
-    let run = GfssRun { recipe, data, folder: out.clone(), device, loader: episodes::reading() };
+    let (folder, loader) = (out.clone(), episodes::reading());
+    let run = GfssRun { recipe, data, folder, device, more_devices: devices, loader };
     let start = if args.resume { Start::Resume } else { Start::Fresh };
     let mut observer: Box<dyn GfssObserver> = match global.verbosity() {
         Verbosity::Quiet => Box::new(Silent),

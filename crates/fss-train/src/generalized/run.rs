@@ -31,6 +31,8 @@ pub struct GfssRun {
     pub folder: PathBuf,
     /// Where the model runs; autodiff is added as needed.
     pub device: Device,
+    /// Further devices that batches are shared out to, in equal parts.
+    pub more_devices: Vec<Device>,
     /// Threads that read images. They have no influence on the result.
     pub loader: LoaderOptions,
 }
@@ -104,6 +106,18 @@ pub fn train_generalized<M: StagedModel>(
     stop: &Stop,
 ) -> Result<GfssOutcome<M>, TrainError> {
     run.recipe.check()?;
+    let devices = 1 + run.more_devices.len();
+    let share = run.recipe.samples.batch / devices;
+    let norms = run.recipe.stage == Stage::Base && !run.recipe.train.freeze_backbone;
+    if run.recipe.samples.batch % devices != 0 || (norms && devices > 1 && share < 2) {
+        return Err(TrainError::setting(
+            format!(
+                "a batch of {} cannot be shared by {devices} devices",
+                run.recipe.samples.batch
+            ),
+            "set `samples.batch` to a multiple of their number, in stage 1 at least twice it",
+        ));
+    }
     let recipe_file = run.folder.join(files::RECIPE);
     match (start, recipe_file.exists()) {
         (Start::Fresh, true) => {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::FloatDType;
+use burn::tensor::{Device, FloatDType};
 use fss_backbone::{ComputePrecision, NamedTensor};
 use fss_data::gfss::{BaseStream, NovelStream, PlannedPair, PlannedSample, TrainSample};
 use fss_data::loader::OrderedLoader;
@@ -16,7 +16,7 @@ use super::recipe::{GfssRecipe, Precision, Stage};
 use super::run::{GfssRun, half_type};
 use super::scaler::LossScaler;
 use super::select::{Selected, Selection};
-use super::step::{StageBatch, generalized_groups, generalized_step};
+use super::step::{StageBatch, generalized_groups, generalized_step_on};
 use crate::checkpoint::{Checkpoint, CheckpointFolder, Position};
 use crate::log::{LogEntry, RunLog};
 use crate::optim::{NamedOptimizer, Rule};
@@ -221,13 +221,18 @@ impl<'a, M: StagedModel> Session<'a, M> {
         let optim = &recipe.optim;
         let rate = optim.schedule.rate(optim.lr, self.done, self.iterations());
         let numbers = [self.done + 1, self.iterations()];
-        let (model, report, norm) = generalized_step(
+        let devices: Vec<Device> = std::iter::once(&self.run.device)
+            .chain(&self.run.more_devices)
+            .map(|device| device.clone().autodiff())
+            .collect();
+        let (model, report, norm) = generalized_step_on(
             self.model.clone(),
             &mut self.optimizer,
             &batch,
             [rate, optim.clip],
             numbers,
             self.scaler.as_mut(),
+            &devices,
         )?;
         self.model = model;
         self.done += 1;
@@ -377,7 +382,7 @@ impl<'a, M: StagedModel> Session<'a, M> {
 }
 
 /// The half precision to compute in, if it is asked for and the device has one.
-fn half_precision(precision: Precision, device: &burn::tensor::Device) -> Option<FloatDType> {
+fn half_precision(precision: Precision, device: &Device) -> Option<FloatDType> {
     if precision == Precision::Full {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
 /// Scales all gradients of a module so that their common L2 norm is at most `limit`, by the factor
 /// `limit / (norm + 1e-6)` where that is below 1 (PyTorch's `clip_grad_norm_`), and returns the norm from
@@ -22,6 +22,36 @@ pub fn clip_gradients<M: Module>(gradients: &mut GradientsParams, module: &M, li
 /// Multiplies all gradients of a module.
 pub fn scale_gradients<M: Module>(gradients: &mut GradientsParams, module: &M, factor: f64) {
     module.visit(&mut Scale { gradients, factor });
+}
+
+/// The mean of the gradients of copies of a module, on one device.
+pub fn mean_gradients<M: Module>(
+    module: &M,
+    copies: Vec<GradientsParams>,
+    device: &Device,
+) -> GradientsParams {
+    let mut mean = Mean { copies, device, sum: GradientsParams::new() };
+    module.visit(&mut mean);
+    mean.sum
+}
+
+struct Mean<'a> {
+    copies: Vec<GradientsParams>,
+    device: &'a Device,
+    sum: GradientsParams,
+}
+
+impl ModuleVisitor for Mean<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let count = self.copies.len() as f32;
+        // In the order of the copies, so that the sum is always the same.
+        let gradients = self.copies.iter_mut().filter_map(|copy| copy.remove::<D>(param.id));
+        let device = self.device.clone().inner();
+        let sum = gradients.map(|g| g.to_device(&device)).reduce(|sum, gradient| sum + gradient);
+        if let Some(sum) = sum {
+            self.sum.register::<D>(param.id, sum / count);
+        }
+    }
 }
 
 struct Squares<'a> {

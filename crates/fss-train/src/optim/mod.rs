@@ -16,7 +16,7 @@ use burn::optim::GradientsParams;
 use burn::tensor::{Device, Tensor};
 use fss_backbone::NamedTensor;
 
-pub use clip::{clip_gradients, scale_gradients};
+pub use clip::{clip_gradients, mean_gradients, scale_gradients};
 pub use groups::{Group, GroupSettings};
 pub use rule::Rule;
 

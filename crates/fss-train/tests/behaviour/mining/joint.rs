@@ -39,7 +39,7 @@ fn both_losses_fall() {
 
 fn last(run: &TrainingRun) -> Checkpoint {
     let path = run.checkpoints().latest().expect("a folder").expect("a checkpoint");
-    Checkpoint::<Progress>::load(&path).expect("a whole checkpoint")
+    Checkpoint::<fss_train::checkpoint::Progress>::load(&path).expect("a whole checkpoint")
 }
 
 fn backbone_of(checkpoint: &Checkpoint) -> Vec<fss_backbone::NamedTensor> {
@@ -166,7 +166,8 @@ fn the_decoder_learns_at_its_own_rate() {
     joint(&mut recipe).rate_factor = 0.0;
     let still = run(&root, &folder.path().join("still"), recipe);
     finish(&still, Start::Fresh);
-    let first = Checkpoint::<Progress>::load(&still.checkpoints().path(1)).expect("a checkpoint");
+    let first = Checkpoint::<fss_train::checkpoint::Progress>::load(&still.checkpoints().path(1))
+        .expect("a checkpoint");
     let find = |checkpoint: &Checkpoint, key: &str| {
         checkpoint.model.iter().find(|t| t.key == key).expect(key).values.clone()
     };
