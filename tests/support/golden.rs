@@ -113,7 +113,7 @@ pub const KINDS: &[Kind] = &[
 
 /// Systems whose every case has a golden test; of the files of other systems, those of a kind in
 /// [`KINDS`] run, and the others are not looked at.
-pub const SYSTEMS: &[&str] = &["common", "hsnet", "imr", "mlc", "ssp"];
+pub const SYSTEMS: &[&str] = &["common", "hsnet", "imr", "mlc", "pop", "ssp"];
 
 /// The golden directory in force.
 pub fn directory() -> PathBuf {

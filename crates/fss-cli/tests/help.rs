@@ -31,7 +31,7 @@ fn commands() {
       -V, --version  Print version
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -82,7 +82,7 @@ fn predict() {
           --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -160,7 +160,7 @@ fn eval() {
           --python36-order        COCO: novel classes have the order of Python 3.6, as in weights of the published code
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -197,7 +197,7 @@ fn train() {
           --skip-bad              Leave out entries that cannot be used, and list them
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -241,7 +241,7 @@ fn mine() {
           --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -275,7 +275,7 @@ fn mine() {
           --out <DIR>             Where the lists are made
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -295,7 +295,7 @@ fn mine() {
       -h, --help                Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -335,7 +335,7 @@ fn cam() {
           --ignore-value <VALUE>  Own data: the value in mask files that is neither foreground nor background, often 255
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -360,7 +360,7 @@ fn data_generate() {
       -h, --help                Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -384,7 +384,7 @@ fn prepare() {
       -h, --help  Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -405,7 +405,7 @@ fn prepare() {
       -h, --help                 Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N] [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
