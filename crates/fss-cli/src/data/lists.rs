@@ -24,8 +24,6 @@ use crate::progress::Screen;
 /// recipe), and other programs.
 #[derive(Debug, Args)]
 pub struct ListsArgs {
-    #[command(flatten)]
-    dataset: DatasetArgs,
     /// The fold, or several, whose classes are novel
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0")]
     fold: Vec<usize>,
@@ -44,6 +42,8 @@ pub struct ListsArgs {
     /// Where the lists are made
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    #[command(flatten)]
+    dataset: DatasetArgs,
 }
 
 /// Writes all lists.
