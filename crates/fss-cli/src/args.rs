@@ -109,8 +109,8 @@ pub struct DatasetArgs {
     /// they are built]
     #[arg(long, value_name = "DIR")]
     pub splits: Option<PathBuf>,
-    /// The smallest object, in pixels, that can be a query or a support [default: 2048; POP: 16384; fss1000, own,
-    /// coco under hsnet: 1]
+    /// The smallest object, in pixels, that can be a query or a support [default: 2048; lists of
+    /// POP: 16384; fss1000, own, coco under hsnet: 1]
     #[arg(long, value_name = "N")]
     pub min_pixels: Option<u64>,
     #[command(flatten)]

@@ -116,7 +116,7 @@ fn eval() {
           --data-root <DIR>  The folder of the data set (own: a folder or a file)
           --dataset <NAME>   What data set it is: pascal, coco, fss1000 or own [default: pascal]
           --splits <DIR>     A folder of published lists (`splits` of the HSNet code) [default: those in the tree, else they are built]
-          --min-pixels <N>   The smallest object, in pixels, that can be a query or a support [default: 2048; fss1000, own, coco under hsnet: 1]
+          --min-pixels <N>   The smallest object, in pixels, that can be a query or a support [default: 2048; lists of POP: 16384; fss1000, own, coco under hsnet: 1]
 
     Own data:
           --novel <NAMES>         Names of the novel classes [default: those that only the evaluation images show, else all]
@@ -249,16 +249,22 @@ fn mine() {
     insta::assert_snapshot!(help("data lists -h"), @r"
     Write the lists of generalized segmentation (POP) in their official format
 
-    Usage: fss data lists [OPTIONS] --data-root <DIR> --out <DIR>
+    Usage: fss data lists [OPTIONS] --out <DIR> --data-root <DIR>
 
     Options:
-      -h, --help  Print help (see more with '--help')
+          --fold <N>        The fold, or several, whose classes are novel [default: 0]
+          --shot <K>        Images a novel class [default: 1,5,10]
+          --seed <S>        Seeds [default: 123]
+          --filter-novel    Keep images that show a novel class from the lists of base classes
+          --python36-order  Order COCO's novel classes as Python 3.6 did, for lists of the published code
+          --out <DIR>       Where the lists are made
+      -h, --help            Print help (see more with '--help')
 
     Data:
           --data-root <DIR>  The folder of the data set (own: a folder or a file)
           --dataset <NAME>   What data set it is: pascal, coco, fss1000 or own [default: pascal]
           --splits <DIR>     A folder of published lists (`splits` of the HSNet code) [default: those in the tree, else they are built]
-          --min-pixels <N>   The smallest object, in pixels, that can be a query or a support [default: 2048; fss1000, own, coco under hsnet: 1]
+          --min-pixels <N>   The smallest object, in pixels, that can be a query or a support [default: 2048; lists of POP: 16384; fss1000, own, coco under hsnet: 1]
 
     Own data:
           --novel <NAMES>         Names of the novel classes [default: those that only the evaluation images show, else all]
@@ -267,12 +273,6 @@ fn mine() {
           --mask-value <VALUE>    What is foreground in mask files: nonzero, a grey value or palette index, or a #rrggbb colour [default: nonzero]
           --ignore-value <VALUE>  The value in mask files that is neither foreground nor background, often 255
           --skip-bad              Leave out entries that cannot be used, and list them
-          --fold <N>              The fold, or several, whose classes are novel [default: 0]
-          --shot <K>              Images a novel class [default: 1,5,10]
-          --seed <S>              Seeds [default: 123]
-          --filter-novel          Keep images that show a novel class from the lists of base classes
-          --python36-order        Order COCO's novel classes as Python 3.6 did, for lists of the published code
-          --out <DIR>             Where the lists are made
 
     Global options:
           --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
