@@ -80,7 +80,7 @@ fn run(Args { options, fold }: &Args) -> Result<()> {
 
 /// Large objects, which a small network can learn within minutes.
 fn objects(smoke: bool) -> SyntheticConfig {
-    let config = SyntheticConfig { train_images: 600, ..common::large_objects(false) };
+    let config = SyntheticConfig { train_images: 800, ..common::large_objects(false) };
     if smoke { SyntheticConfig { train_images: 120, val_images: 16, ..config } } else { config }
 }
 

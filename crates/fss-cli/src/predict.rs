@@ -2,6 +2,7 @@
 //! classes.
 
 mod generalized;
+mod legend;
 pub mod queries;
 mod results;
 mod support_set;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 use fss_core::{
-    Annotated, DEFAULT_MAX_SIDE, Segmentation, Segmenter, Support, Unlabelled, data, train::Stop,
+    DEFAULT_MAX_SIDE, ModelOptions, Segmentation, Segmenter, Support, Unlabelled, data, train::Stop,
 };
 use image::RgbImage;
 use indicatif::ProgressBar;
@@ -24,9 +25,10 @@ use crate::own::OwnFiles;
 use crate::progress::Screen;
 use crate::{interrupt, output};
 
+use legend::Legend;
 use queries::Query;
 use results::{Results, Save};
-use supports::Pair;
+use supports::{Pair, Way};
 use text::TextArgs;
 
 /// Segment images after a few annotated examples
@@ -35,6 +37,10 @@ use text::TextArgs;
 /// background, 1 foreground), `photo.overlay.png` and, if asked for, `photo.logits.npy` (float32
 /// `[classes, height, width]`, background first). Exit code 1 if any query failed.
 ///
+/// Several classes at once: name them, as in `--support cat=a.jpg:a.png --support dog=b.jpg:b.png`. Masks
+/// then hold 1 for the class that is named first, 2 for the next, and `legend.json` says so. Each pixel
+/// gets the class that is surest of it, background where none is.
+///
 /// Models of generalized segmentation (pop, pspnet) take no examples: they label every class that
 /// they know. Masks then hold the numbers of classes, `legend.json` says what they mean, and logits have
 /// the size of the features.
@@ -42,16 +48,16 @@ use text::TextArgs;
 #[command(group(ArgGroup::new("examples").args(["supports", "support_set"])))]
 pub struct PredictArgs {
     /// An annotated example: the image and its mask, joined by a colon (with --text the image alone);
-    /// repeat for more examples
-    #[arg(long = "support", value_name = "IMG:MASK")]
+    /// repeat for more examples; NAME=IMG:MASK for examples of several classes
+    #[arg(long = "support", value_name = "[NAME=]IMG:MASK")]
     supports: Vec<String>,
     /// Examples from a data set: class folders, a CSV table, COCO JSON or a folder of LabelMe files
     #[arg(long, value_name = "PATH")]
     support_set: Option<PathBuf>,
     /// Of --support: the label in the masks that is the object [default: every value but 0 and 255]; of
-    /// --support-set: the name of the class
+    /// --support-set: the name of the class; repeat it for several classes at once
     #[arg(long, value_name = "ID|NAME")]
-    class: Option<String>,
+    class: Vec<String>,
     /// How many examples to take of --support-set: those with the largest objects [default: all]
     #[arg(long, value_name = "K", conflicts_with = "supports")]
     shots: Option<usize>,
@@ -87,10 +93,9 @@ pub struct PredictArgs {
 }
 
 impl PredictArgs {
-    fn annotated(&self, screen: &Screen) -> Result<Vec<Annotated>, Failure> {
+    fn ways(&self, screen: &Screen) -> Result<Vec<Way>, Failure> {
         if let Some(set) = &self.support_set {
-            let (class, options) = (self.class.as_deref(), self.files.options());
-            return support_set::read(set, class, self.shots, &options, screen);
+            return support_set::read(set, &self.class, self.shots, &self.files.options(), screen);
         }
         if self.files != OwnFiles::default() {
             return Err(Failure::request(
@@ -98,9 +103,19 @@ impl PredictArgs {
                 "name the data set with --support-set, or choose a label of --support with --class",
             ));
         }
+        let class = match self.class.as_slice() {
+            [] => None,
+            [class] => Some(supports::label(class)?),
+            _ => {
+                return Err(Failure::request(
+                    "of --support, --class chooses one label of the masks",
+                    "name several classes before their examples, as in --support cat=cat.jpg:cat.png",
+                ));
+            }
+        };
         let pairs: Vec<Pair> =
             self.supports.iter().map(|text| Pair::parse(text)).collect::<Result<_, _>>()?;
-        supports::read(&pairs, self.class.as_deref().map(supports::label).transpose()?)
+        supports::ways(&pairs, class)
     }
 }
 
@@ -131,19 +146,33 @@ pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), F
     let model = args.model.options()?;
     let examples = match args.text.unlabelled(&model, &args.supports)? {
         Some(images) => Examples::Text(images),
-        None => Examples::Masks(args.annotated(screen)?),
+        None => Examples::Masks(args.ways(screen)?),
     };
+    if let (Examples::Masks(ways), ModelOptions::Imr(_)) = (&examples, &model)
+        && ways.len() > 1
+    {
+        return Err(Failure::request(
+            format!("{} classes for imr, which looks for one at a time, by its text", ways.len()),
+            "run it once for each class, or use ssp, mlc or hsnet",
+        ));
+    }
     let device = global.device()?;
     let stop = interrupt::install("finishing the current image")?;
     let segmenter =
         Segmenter::load(&model, &args.model.weights, &device)?.with_max_side(args.max_side)?;
     let segmenter = args.text.apply(segmenter, &device)?;
-    let support = match &examples {
-        Examples::Text(images) => segmenter.support_by_text(images)?,
-        Examples::Masks(annotated) => segmenter.support(annotated)?,
+    let supports = match &examples {
+        Examples::Text(images) => vec![segmenter.support_by_text(images)?],
+        Examples::Masks(ways) => ways
+            .iter()
+            .map(|way| segmenter.support(&way.examples))
+            .collect::<Result<Vec<_>, _>>()?,
     };
-
-    let model = Episodic { segmenter, support };
+    let legend = examples.legend();
+    if let Some(legend) = &legend {
+        legend.write(&results)?;
+    }
+    let model = Episodic { segmenter, supports, legend };
     all(&model, &queries, args, &results, screen, &stop)
 }
 
@@ -192,17 +221,22 @@ fn all<P: Predictor>(
     Ok(())
 }
 
-/// A model and its support set.
+/// A model and its support sets, one a class.
 struct Episodic {
     segmenter: Segmenter,
-    support: Support,
+    supports: Vec<Support>,
+    /// What labels mean; `None` for a single class without a name.
+    legend: Option<Legend>,
 }
 
 impl Predictor for Episodic {
     type Found = Segmentation;
 
     fn segment(&self, query: &Query, image: &RgbImage) -> Result<Segmentation, Failure> {
-        let found = self.segmenter.segment(&self.support, image)?;
+        let found = match self.supports.as_slice() {
+            [support] => self.segmenter.segment(support, image)?,
+            ways => self.segmenter.segment_ways(ways, image)?,
+        };
         if found.scale < 1.0 {
             tracing::info!(
                 "{}: shrunk to {:.1} % of its size for the network; --max-side allows more",
@@ -220,10 +254,18 @@ impl Predictor for Episodic {
         image: &RgbImage,
         found: &Segmentation,
     ) -> Result<(), Failure> {
-        results.write(stem, image, found)
+        match &self.legend {
+            Some(legend) => results.write_parts(stem, &found.mask, &found.logits, || {
+                legend.overlay(image, &found.mask)
+            }),
+            None => results.write(stem, image, found),
+        }
     }
 
     fn describe(&self, found: &Segmentation) -> String {
+        if let Some(legend) = &self.legend {
+            return legend.shares(&found.mask);
+        }
         let foreground = found.mask.iter().filter(|label| **label != 0).count();
         let share = foreground as f64 / found.mask.len() as f64;
         format!("{} % foreground", output::percent(Some(share)))
@@ -232,10 +274,19 @@ impl Predictor for Episodic {
 
 /// What the model learns from.
 enum Examples {
-    /// Images with masks.
-    Masks(Vec<Annotated>),
+    /// Images with masks, for each class.
+    Masks(Vec<Way>),
     /// Images alone.
     Text(Vec<Unlabelled>),
+}
+
+impl Examples {
+    /// What labels mean, if the classes have names.
+    fn legend(&self) -> Option<Legend> {
+        let Self::Masks(ways) = self else { return None };
+        let names: Option<Vec<&str>> = ways.iter().map(|way| way.name.as_deref()).collect();
+        names.map(|names| Legend::new(names.into_iter().map(|name| (name, "way"))))
+    }
 }
 
 /// How many queries came to what end.

@@ -5,7 +5,9 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use fss_data::resize::{Filter, resize_rgb};
 use fss_data::transform::{HsnetPreprocess, IgnoredPixels, normalise};
-use fss_heads::{AnyModel, AnySupport, Features, FewShotModel, Shot, image_tensor, mask_tensor};
+use fss_heads::{
+    AnyModel, AnySupport, Features, FewShotModel, HeadError, Shot, image_tensor, mask_tensor,
+};
 use fss_kernels::{Corners, resize_bilinear};
 use image::RgbImage;
 use ndarray::{Array2, Array3};
@@ -18,6 +20,9 @@ use crate::{Error, ModelOptions, annotation, load_model};
 /// The work of matching grows with the fourth power of the side: at 1,500 pixels it is a hundred
 /// times that of a PASCAL image.
 pub const DEFAULT_MAX_SIDE: usize = 1500;
+
+/// How many classes a mask of 8 bits has room for, beside background and ignored pixels.
+const MAX_WAYS: usize = 254;
 
 /// An image with a mask of what it shows.
 #[derive(Debug, Clone)]
@@ -56,7 +61,8 @@ impl Support {
 /// The segmentation of one query, at the query's own size.
 #[derive(Debug, Clone)]
 pub struct Segmentation {
-    /// Label of each pixel `[H, W]`: 0 background, 1 foreground.
+    /// Label of each pixel `[H, W]`: 0 background, 1 foreground; of several ways the number of the way,
+    /// from 1.
     pub mask: Array2<u8>,
     /// Logits `[1 + ways, H, W]`, background first.
     pub logits: Array3<f32>,
@@ -206,13 +212,68 @@ impl Segmenter {
     /// [`Error::Head`] if the support set was made by another kind of model; [`Error::Options`] if the
     /// model needs a text and there is none.
     pub fn segment(&self, support: &Support, image: &RgbImage) -> Result<Segmentation, Error> {
+        self.labelled(image, |features, size| {
+            self.model.segment(&support.encoded, features, size)
+        })
+    }
+
+    /// Finds in an image what several support sets show, each one class (a way), and labels each pixel
+    /// with one of them: 0 background, then 1 for the first of `ways`. The network sees the image once.
+    ///
+    /// All ways share the background: a pixel is of the class whose foreground exceeds its background
+    /// most, and background where none does (see [`FewShotModel::segment_ways`]). Objects of different
+    /// ways may overlap in a support image, since each way has a mask of its own.
+    ///
+    /// ```
+    /// use fss_core::{Annotated, Depth, ModelOptions, Segmenter, parse_device};
+    /// use image::RgbImage;
+    /// use ndarray::Array2;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let device = parse_device("cpu")?;
+    /// # let ModelOptions::Ssp(config) = ModelOptions::ssp(Depth::R18).with_width(8) else { return Ok(()) };
+    /// # let segmenter = Segmenter::from_model(Box::new(config.init(&device, 0)), &device);
+    /// let example = |left: bool| Annotated {
+    ///     name: "an example".into(),
+    ///     image: RgbImage::new(48, 32),
+    ///     mask: Array2::from_shape_fn((32, 48), |(_, x)| u8::from((x < 20) == left)),
+    /// };
+    /// let ways = [segmenter.support(&[example(true)])?, segmenter.support(&[example(false)])?];
+    /// let found = segmenter.segment_ways(&ways, &RgbImage::new(40, 30))?;
+    /// assert_eq!(found.logits.dim(), (3, 30, 40));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Head`] without ways, for support sets of another kind of model, and for several ways of a
+    /// model that reads coarse maps (IMR), which looks for one class at a time; [`Error::Options`] for
+    /// more than 254 ways, or if the model needs a text and there is none.
+    pub fn segment_ways(&self, ways: &[Support], image: &RgbImage) -> Result<Segmentation, Error> {
+        if ways.len() > MAX_WAYS {
+            return Err(Error::Options {
+                problem: format!("{} classes at once; a mask has room for {MAX_WAYS}", ways.len()),
+                remedy: "segment them in parts".into(),
+            });
+        }
+        let encoded: Vec<AnySupport> = ways.iter().map(|way| way.encoded.clone()).collect();
+        self.labelled(image, |features, size| self.model.segment_ways(&encoded, features, size))
+    }
+
+    /// Logits of an image by `segment`, which takes features and the size that they are wanted at, and
+    /// what they say.
+    fn labelled(
+        &self,
+        image: &RgbImage,
+        segment: impl Fn(&Features, [usize; 2]) -> Result<Tensor<4>, HeadError>,
+    ) -> Result<Segmentation, Error> {
         let (features, scale) = self.features(image, "the query")?;
         let size = [image.height() as usize, image.width() as usize];
         let logits = match self.model.image_side() {
-            Some(_) => self.model.segment(&support.encoded, &features, size)?,
+            Some(_) => segment(&features, size)?,
             None => {
                 let seen = size.map(|side| shrunk(side, scale));
-                let logits = self.model.segment(&support.encoded, &features, seen)?;
+                let logits = segment(&features, seen)?;
                 if scale < 1.0 { resize_bilinear(logits, size, Corners::HalfPixel) } else { logits }
             }
         };

@@ -44,6 +44,31 @@ fn results_have_the_querys_size_and_masks_follow_the_logits() {
 }
 
 #[test]
+fn several_ways_label_each_pixel_once() {
+    let segmenter = segmenter().with_max_side(64).unwrap();
+    let mut other = annotated(40, 40);
+    other.mask = other.mask.mapv(|label| 1 - label);
+    let ways =
+        [segmenter.support(&[annotated(40, 40)]).unwrap(), segmenter.support(&[other]).unwrap()];
+    for (width, height) in [(50, 37), (100, 80)] {
+        let query = picture(width, height);
+        let found = segmenter.segment_ways(&ways, &query).unwrap();
+        assert_eq!(found.logits.dim(), (3, height as usize, width as usize));
+        let alone = ways.each_ref().map(|way| segmenter.segment(way, &query).unwrap());
+        for ((y, x), label) in found.mask.indexed_iter() {
+            let margins = alone.each_ref().map(|f| f.logits[[1, y, x]] - f.logits[[0, y, x]]);
+            // Where it is close, rounding may decide either way.
+            let want = usize::from(margins[1] > margins[0]);
+            let sure = (margins[0] - margins[1]).abs() > 1e-4 && margins[want].abs() > 1e-4;
+            let want = if margins[want] > 0.0 { want as u8 + 1 } else { 0 };
+            assert!(!sure || *label == want, "{label} at {y}, {x}: {margins:?}");
+        }
+    }
+    let message = segmenter.segment_ways(&[], &picture(8, 8)).unwrap_err().to_string();
+    assert!(message.contains("support set is empty"), "{message}");
+}
+
+#[test]
 fn large_images_are_shrunk_for_the_network_only() {
     let segmenter = segmenter().with_max_side(64).unwrap();
     let support = segmenter.support(&[annotated(200, 100)]).unwrap();

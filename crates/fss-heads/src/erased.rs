@@ -64,6 +64,17 @@ pub trait AnyModel: Send {
         query: &Features,
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError>;
+
+    /// See [`FewShotModel::segment_ways`].
+    ///
+    /// # Errors
+    /// As there, and [`HeadError::ForeignSupport`] if another kind of model made a support set.
+    fn any_segment_ways(
+        &self,
+        supports: &[AnySupport],
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError>;
 }
 
 impl<M> AnyModel for M
@@ -100,6 +111,18 @@ where
         let support = support.0.downcast_ref().ok_or(HeadError::ForeignSupport)?;
         self.segment(support, query, size)
     }
+
+    fn any_segment_ways(
+        &self,
+        supports: &[AnySupport],
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        let own = supports.iter().map(|support| {
+            support.0.downcast_ref::<M::Support>().cloned().ok_or(HeadError::ForeignSupport)
+        });
+        self.segment_ways(&own.collect::<Result<Vec<_>, _>>()?, query, size)
+    }
 }
 
 impl FewShotModel for Box<dyn AnyModel> {
@@ -132,5 +155,13 @@ impl FewShotModel for Box<dyn AnyModel> {
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError> {
         self.as_ref().any_segment(support, query, size)
+    }
+    fn segment_ways(
+        &self,
+        supports: &[AnySupport],
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        self.as_ref().any_segment_ways(supports, query, size)
     }
 }

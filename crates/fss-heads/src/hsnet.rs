@@ -19,7 +19,7 @@ use fss_backbone::{
 use fss_kernels::{Corners, resize_bilinear};
 use serde::{Deserialize, Serialize};
 
-use crate::{Features, FewShotModel, HeadError, Shot, ShotRule};
+use crate::{Features, FewShotModel, HeadError, Shot, ShotRule, merge_ways};
 
 pub use decoder::Decoder;
 pub use pyramid::Pyramid;
@@ -161,6 +161,21 @@ impl Hsnet {
         self.decoder.forward(encoded)
     }
 
+    /// The vote of all shots on a query, enlarged.
+    fn segment_pyramid(
+        &self,
+        support: &HsnetSupport,
+        query: &Pyramid,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        check_batch(&support.shots, query.batch())?;
+        let logits = support
+            .shots
+            .iter()
+            .map(|shot| resize_bilinear(self.matching(query, shot), size, Corners::Aligned));
+        Ok(vote(logits.collect()))
+    }
+
     /// Unit features of a query.
     ///
     /// # Errors
@@ -225,13 +240,19 @@ impl FewShotModel for Hsnet {
         query: &Features,
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError> {
+        self.segment_pyramid(support, &self.query(query)?, size)
+    }
+
+    /// Unit features of the query are made once for all ways.
+    fn segment_ways(
+        &self,
+        supports: &[HsnetSupport],
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
         let query = self.query(query)?;
-        check_batch(&support.shots, query.batch())?;
-        let logits = support
-            .shots
-            .iter()
-            .map(|shot| resize_bilinear(self.matching(&query, shot), size, Corners::Aligned));
-        Ok(vote(logits.collect()))
+        let per_way = supports.iter().map(|support| self.segment_pyramid(support, &query, size));
+        merge_ways(per_way.collect::<Result<_, _>>()?)
     }
 }
 

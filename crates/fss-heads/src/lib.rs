@@ -23,6 +23,7 @@ pub mod pspnet;
 mod pyramid;
 pub mod ssp;
 mod tensors;
+mod ways;
 
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
@@ -44,6 +45,7 @@ pub use psp::PspModule;
 pub use pspnet::{Pspnet, PspnetConfig};
 pub use ssp::{Refine, Ssp, SspConfig, SspSupport};
 pub use tensors::{image_tensor, mask_tensor};
+pub use ways::merge_ways;
 
 /// The label of pixels that count neither as foreground nor as background.
 pub const IGNORE_INDEX: i64 = 255;

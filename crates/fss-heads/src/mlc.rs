@@ -23,6 +23,7 @@ use fss_backbone::{
 use fss_kernels::{Corners, masked_average_pool_at_mask_size, resize_bilinear};
 
 use crate::prototypes::{Prototypes, for_batch, query_tap, similarity};
+use crate::ways::{compete, margin};
 use crate::{Features, FewShotModel, HeadError, Shot};
 
 pub use mining::{DECODER_PREFIX, MiningConfig, MiningDecoder};
@@ -232,6 +233,19 @@ impl FewShotModel for Mlc {
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError> {
         Ok(resize_bilinear(self.matching(support, query)?, size, Corners::Aligned))
+    }
+
+    /// Merged at the features' size: enlarging is linear, so that margins may be enlarged in place of
+    /// logits, all at once.
+    fn segment_ways(
+        &self,
+        supports: &[MlcSupport],
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        let margins = supports.iter().map(|support| Ok(margin(self.matching(support, query)?)));
+        let logits = compete(margins.collect::<Result<_, _>>()?)?;
+        Ok(resize_bilinear(logits, size, Corners::Aligned))
     }
 }
 

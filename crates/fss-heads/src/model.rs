@@ -5,7 +5,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use serde::{Deserialize, Serialize};
 
-use crate::HeadError;
+use crate::{HeadError, merge_ways};
 
 /// What a backbone makes of a batch of images: one tensor `[B, C, h, w]` for each tap that the head reads.
 #[derive(Debug, Clone)]
@@ -110,6 +110,37 @@ pub trait FewShotModel {
         query: &Features,
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError>;
+
+    /// Segments a query into several classes at once, each with a support set of its own. The query's
+    /// features serve all of them.
+    ///
+    /// The rule is that of [`merge_ways`](crate::merge_ways): one background for all, with the logit 0;
+    /// a class's logit is by how much its foreground exceeds its background. A pixel that several
+    /// classes claim goes to the surest, and one that none claims is background.
+    ///
+    /// # Shapes
+    /// - `query`, `size`: as for [`segment`](Self::segment)
+    /// - output: logits `[B, 1 + ways, H, W]`, background first, then in the order of `supports`
+    ///
+    /// # Errors
+    /// As [`segment`](Self::segment); [`HeadError::NoSupport`] without support sets;
+    /// [`HeadError::Setting`] for several of a model that reads coarse maps, since a query's map is that
+    /// of one class.
+    fn segment_ways(
+        &self,
+        supports: &[Self::Support],
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        if self.cam_grid().is_some() && supports.len() > 1 {
+            return Err(HeadError::Setting {
+                problem: "this model looks for one class at a time, by its coarse map".into(),
+                remedy: "segment the classes one by one, and merge their logits with `merge_ways`".into(),
+            });
+        }
+        let per_way = supports.iter().map(|support| self.segment(support, query, size));
+        merge_ways(per_way.collect::<Result<_, _>>()?)
+    }
 
     /// [`encode_support`](Self::encode_support) from images `[B, 3, H, W]` and masks `[B, H, W]`.
     ///

@@ -13,6 +13,7 @@ use fss_kernels::{Corners, SelfSupportConfig, masked_average_pool, resize_biline
 use serde::{Deserialize, Serialize};
 
 use crate::prototypes::{Prototypes, query_tap};
+use crate::ways::{compete, margin};
 use crate::{Features, FewShotModel, HeadError, Shot};
 
 pub use chain::Matching;
@@ -135,5 +136,20 @@ impl FewShotModel for Ssp {
     ) -> Result<Tensor<4>, HeadError> {
         let matching = self.matching(support, query_tap(query, &support.foreground)?);
         Ok(resize_bilinear(matching.prediction(), size, Corners::Aligned))
+    }
+    /// Merged at the features' size: enlarging is linear, so that margins may be enlarged in place of
+    /// logits, all at once.
+    fn segment_ways(
+        &self,
+        supports: &[SspSupport],
+        query: &Features,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        let margins = supports.iter().map(|support| {
+            let matching = self.matching(support, query_tap(query, &support.foreground)?);
+            Ok(margin(matching.prediction()))
+        });
+        let logits = compete(margins.collect::<Result<_, _>>()?)?;
+        Ok(resize_bilinear(logits, size, Corners::Aligned))
     }
 }

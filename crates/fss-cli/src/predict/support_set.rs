@@ -3,33 +3,57 @@
 use std::path::Path;
 
 use fss_core::Annotated;
+use fss_core::data::ClassId;
 use fss_core::data::index::{IndexOptions, MaskIndex};
 use fss_core::data::own::{OwnData, OwnOptions, largest};
 
+use super::supports::Way;
 use crate::failure::Failure;
 use crate::progress::Screen;
 
-/// The examples of a class: the `shots` images in which it covers the most pixels (of equal ones the
-/// one whose name sorts first), or all.
+/// The examples of each class that is named, or of the only one: the `shots` images in which it covers
+/// the most pixels (of equal ones the one whose name sorts first), or all.
 pub fn read(
     path: &Path,
-    class: Option<&str>,
+    classes: &[String],
     shots: Option<usize>,
     options: &OwnOptions,
     screen: &Screen,
-) -> Result<Vec<Annotated>, Failure> {
+) -> Result<Vec<Way>, Failure> {
     let data = OwnData::read(path, options)?;
     tracing::info!("{}: {}", path.display(), data.summary());
-    let class = match (class, data.class_names()) {
-        (Some(name), _) => data.class(name)?,
-        (None, [_]) => 1,
-        (None, names) => {
-            return Err(Failure::request(
-                format!("{} has {} classes, and none is named", path.display(), names.len()),
-                format!("choose one with --class: {}", names.join(", ")),
-            ));
+    if let Some(twice) = classes.iter().enumerate().find(|(i, c)| classes[..*i].contains(c)) {
+        return Err(Failure::request(
+            format!("the class {} is named twice", twice.1),
+            "name each --class once",
+        ));
+    }
+    match (classes, data.class_names()) {
+        ([], [_]) => Ok(vec![Way { name: None, examples: examples(&data, 1, shots, screen)? }]),
+        ([], names) => Err(Failure::request(
+            format!("{} has {} classes, and none is named", path.display(), names.len()),
+            format!("choose one with --class, or repeat it for several: {}", names.join(", ")),
+        )),
+        ([name], _) => {
+            let examples = examples(&data, data.class(name)?, shots, screen)?;
+            Ok(vec![Way { name: None, examples }])
         }
-    };
+        (names, _) => names
+            .iter()
+            .map(|name| {
+                let examples = examples(&data, data.class(name)?, shots, screen)?;
+                Ok(Way { name: Some(name.clone()), examples })
+            })
+            .collect(),
+    }
+}
+
+fn examples(
+    data: &OwnData,
+    class: ClassId,
+    shots: Option<usize>,
+    screen: &Screen,
+) -> Result<Vec<Annotated>, Failure> {
     let dataset = data.images_of(class);
     let bar = screen.bar(dataset.len(), "masks");
     let progress = |done: usize, _: usize| bar.set_position(done as u64);

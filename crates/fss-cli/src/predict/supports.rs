@@ -6,49 +6,103 @@ use fss_core::{Annotated, Foreground, data};
 
 use crate::failure::Failure;
 
-/// The files of an annotated example.
+/// The files of an annotated example, and which class it shows if that was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
+    way: Option<String>,
     image: PathBuf,
     mask: PathBuf,
 }
 
 impl Pair {
-    /// Splits `IMG:MASK`. File names may hold colons themselves (as `C:\cat.png` does): the colon at
-    /// which both sides are files is the right one.
+    /// Splits `IMG:MASK` or `NAME=IMG:MASK`. File names may hold colons and equals signs themselves (as
+    /// `C:\cat.png` does): the right ones are those that leave two files.
     pub fn parse(text: &str) -> Result<Self, Failure> {
-        let splits: Vec<(&str, &str)> = text
-            .match_indices(':')
-            .map(|(at, _)| (&text[..at], &text[at + 1..]))
-            .filter(|(image, mask)| !image.is_empty() && !mask.is_empty())
-            .collect();
-        let is_file = |name: &str| Path::new(name).is_file();
-        let fitting: Vec<_> =
-            splits.iter().filter(|(image, mask)| is_file(image) && is_file(mask)).collect();
-        match (fitting.as_slice(), splits.as_slice()) {
-            ([(image, mask)], _) => Ok(Self { image: image.into(), mask: mask.into() }),
-            ([_, _, ..], _) => Err(Failure::request(
-                format!("--support {text}: more than one colon could be the one between the files"),
-                "rename a file so that its name holds no colon",
-            )),
-            ([], []) => Err(Failure::request(
-                format!("--support {text}: this is no pair of files"),
-                "give the image and its mask with a colon between them, as in cat.jpg:cat.png",
-            )),
-            ([], [(image, mask)]) => {
-                let (role, missing) =
-                    if is_file(image) { ("mask", mask) } else { ("image", image) };
-                Err(Failure::request(
-                    format!("--support {text}: there is no {role} file {missing}"),
-                    "check the path",
-                ))
+        let plain = files(text, text);
+        if plain.is_ok() || !text.contains('=') {
+            return plain.map(|[image, mask]| Self { way: None, image, mask });
+        }
+        let mut first = None;
+        for (at, _) in text.match_indices('=').filter(|(at, _)| *at > 0) {
+            match files(text, &text[at + 1..]) {
+                Ok([image, mask]) => {
+                    let way = Some(text[..at].to_owned());
+                    return Ok(Self { way, image, mask });
+                }
+                Err(failure) => first = first.or(Some(failure)),
             }
-            ([], _) => Err(Failure::request(
-                format!("--support {text}: at no colon are both sides files"),
-                "check both paths",
-            )),
+        }
+        first.map_or_else(|| plain.map(|[image, mask]| Self { way: None, image, mask }), Err)
+    }
+}
+
+/// The two files of `pair`, which is `text` or a part of it.
+fn files(text: &str, pair: &str) -> Result<[PathBuf; 2], Failure> {
+    let splits: Vec<(&str, &str)> = pair
+        .match_indices(':')
+        .map(|(at, _)| (&pair[..at], &pair[at + 1..]))
+        .filter(|(image, mask)| !image.is_empty() && !mask.is_empty())
+        .collect();
+    let is_file = |name: &str| Path::new(name).is_file();
+    let fitting: Vec<_> =
+        splits.iter().filter(|(image, mask)| is_file(image) && is_file(mask)).collect();
+    match (fitting.as_slice(), splits.as_slice()) {
+        ([(image, mask)], _) => Ok([image.into(), mask.into()]),
+        ([_, _, ..], _) => Err(Failure::request(
+            format!("--support {text}: more than one colon could be the one between the files"),
+            "rename a file so that its name holds no colon",
+        )),
+        ([], []) => Err(Failure::request(
+            format!("--support {text}: this is no pair of files"),
+            "give the image and its mask with a colon between them, as in cat.jpg:cat.png",
+        )),
+        ([], [(image, mask)]) => {
+            let (role, missing) = if is_file(image) { ("mask", mask) } else { ("image", image) };
+            Err(Failure::request(
+                format!("--support {text}: there is no {role} file {missing}"),
+                "check the path",
+            ))
+        }
+        ([], _) => Err(Failure::request(
+            format!("--support {text}: at no colon are both sides files"),
+            "check both paths",
+        )),
+    }
+}
+
+/// Examples of one class.
+#[derive(Debug)]
+pub struct Way {
+    /// Its name; `None` if it is the only class and has none.
+    pub name: Option<String>,
+    /// Images with masks.
+    pub examples: Vec<Annotated>,
+}
+
+/// Reads the examples of every class, in the order in which the classes are first named; `class` picks
+/// one label of the masks.
+pub fn ways(pairs: &[Pair], class: Option<u8>) -> Result<Vec<Way>, Failure> {
+    if let Some(named) = pairs.iter().find(|pair| pair.way.is_some())
+        && let Some(nameless) = pairs.iter().find(|pair| pair.way.is_none())
+    {
+        return Err(Failure::request(
+            format!(
+                "the example {} says which class it shows, {} does not",
+                named.image.display(),
+                nameless.image.display()
+            ),
+            "name the class of every example, as in --support cat=cat.jpg:cat.png, or of none",
+        ));
+    }
+    let mut ways: Vec<Way> = Vec::new();
+    for pair in pairs {
+        let example = read_one(pair, class)?;
+        match ways.iter_mut().find(|way| way.name == pair.way) {
+            Some(way) => way.examples.push(example),
+            None => ways.push(Way { name: pair.way.clone(), examples: vec![example] }),
         }
     }
+    Ok(ways)
 }
 
 /// The label that `--class` names for masks of labels.
@@ -59,11 +113,6 @@ pub fn label(text: &str) -> Result<u8, Failure> {
             "give such a label, or take the examples from a data set with --support-set",
         )
     })
-}
-
-/// Reads the examples; `class` picks one label of their masks.
-pub fn read(pairs: &[Pair], class: Option<u8>) -> Result<Vec<Annotated>, Failure> {
-    pairs.iter().map(|pair| read_one(pair, class)).collect()
 }
 
 fn read_one(pair: &Pair, class: Option<u8>) -> Result<Annotated, Failure> {
@@ -132,6 +181,20 @@ mod tests {
             assert_eq!(pair.image, folder.path().join(image));
             assert_eq!(pair.mask, folder.path().join(mask));
         }
+    }
+
+    #[test]
+    fn the_class_stands_before_the_files() {
+        let folder = folder(&["a.jpg", "a=1.jpg", "m.png"]);
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let way = |text: String| Pair::parse(&text).map(|pair| pair.way).map_err(|e| e.to_string());
+        let named = |name: &str| Ok(Some(name.to_owned()));
+        assert_eq!(way(format!("{}:{}", path("a=1.jpg"), path("m.png"))), Ok(None));
+        assert_eq!(way(format!("cat={}:{}", path("a=1.jpg"), path("m.png"))), named("cat"));
+        assert_eq!(way(format!("a big cat={}:{}", path("a.jpg"), path("m.png"))), named("a big cat"));
+        let message = way(format!("cat={}:{}", path("none.jpg"), path("m.png"))).unwrap_err();
+        assert!(message.contains("no image file") && message.contains("none.jpg"), "{message}");
+        assert!(way(format!("={}:{}", path("a.jpg"), path("m.png"))).is_err());
     }
 
     #[test]

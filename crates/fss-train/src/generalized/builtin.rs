@@ -165,8 +165,8 @@ fn synthetic(recipe: GfssRecipe) -> GfssRecipe {
         samples: SampleSettings {
             batch: 8,
             epochs: 20,
-            crop: 81,
-            side: 81,
+            crop: 97,
+            side: 97,
             workers: 1,
             ..recipe.samples
         },
@@ -178,7 +178,7 @@ fn synthetic(recipe: GfssRecipe) -> GfssRecipe {
 
 fn synthetic_novel(recipe: GfssRecipe) -> GfssRecipe {
     GfssRecipe {
-        samples: SampleSettings { epochs: 6, seeds: vec![123], ..recipe.samples },
+        samples: SampleSettings { epochs: 8, seeds: vec![123], ..recipe.samples },
         optim: GfssOptim { lr: 1e-2, ..recipe.optim },
         ..recipe
     }
