@@ -46,16 +46,16 @@ fn predict() {
     Usage: fss predict [OPTIONS] --query <FILE|DIR> --out <DIR> --weights <FILE>
 
     Options:
-          --support <IMG:MASK>  An annotated example: the image and its mask, joined by a colon (with --text the image alone); repeat for more examples
-          --support-set <PATH>  Examples from a data set: class folders, a CSV table, COCO JSON or a folder of LabelMe files
-          --class <ID|NAME>     Of --support: the label in the masks that is the object [default: every value but 0 and 255]; of --support-set: the name of the class
-          --shots <K>           How many examples to take of --support-set: those with the largest objects [default: all]
-          --query <FILE|DIR>    An image, or a folder of images (its sub-folders are not searched)
-          --out <DIR>           The folder for the results; it is made if it is not there
-          --save <LIST>         What to write for each query [default: mask,overlay] [possible values: mask, overlay, logits]
-          --max-side <PIXELS>   Shrink larger images to this longest side for the network; results keep the image's size [default: 1500]
-          --skip-done           Leave out queries whose results are all there already
-      -h, --help                Print help (see more with '--help')
+          --support <[NAME=]IMG:MASK>  An annotated example: the image and its mask, joined by a colon (with --text the image alone); repeat for more examples; NAME=IMG:MASK for examples of several classes
+          --support-set <PATH>         Examples from a data set: class folders, a CSV table, COCO JSON or a folder of LabelMe files
+          --class <ID|NAME>            Of --support: the label in the masks that is the object [default: every value but 0 and 255]; of --support-set: the name of the class; repeat it for several classes at once
+          --shots <K>                  How many examples to take of --support-set: those with the largest objects [default: all]
+          --query <FILE|DIR>           An image, or a folder of images (its sub-folders are not searched)
+          --out <DIR>                  The folder for the results; it is made if it is not there
+          --save <LIST>                What to write for each query [default: mask,overlay] [possible values: mask, overlay, logits]
+          --max-side <PIXELS>          Shrink larger images to this longest side for the network; results keep the image's size [default: 1500]
+          --skip-done                  Leave out queries whose results are all there already
+      -h, --help                       Print help (see more with '--help')
 
     Own data:
           --images <DIR>          The folder that the image names of annotations start from [default: looked for beside them]

@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn shares_in_words() {
         let legend = Legend::new([("cat", "way"), ("dog", "way")]);
-        assert_eq!(legend.shares(&ndarray::array![[0, 2], [2, 1]]), "50.0 % dog, 25.0 % cat");
+        assert_eq!(legend.shares(&ndarray::array![[0, 2], [2, 1]]), "50.00 % dog, 25.00 % cat");
         assert_eq!(legend.shares(&ndarray::array![[0, 0]]), "background alone");
     }
 }
