@@ -212,9 +212,7 @@ impl Segmenter {
     /// [`Error::Head`] if the support set was made by another kind of model; [`Error::Options`] if the
     /// model needs a text and there is none.
     pub fn segment(&self, support: &Support, image: &RgbImage) -> Result<Segmentation, Error> {
-        self.labelled(image, |features, size| {
-            self.model.segment(&support.encoded, features, size)
-        })
+        self.labelled(image, |features, size| self.model.segment(&support.encoded, features, size))
     }
 
     /// Finds in an image what several support sets show, each one class (a way), and labels each pixel

@@ -135,7 +135,8 @@ pub trait FewShotModel {
         if self.cam_grid().is_some() && supports.len() > 1 {
             return Err(HeadError::Setting {
                 problem: "this model looks for one class at a time, by its coarse map".into(),
-                remedy: "segment the classes one by one, and merge their logits with `merge_ways`".into(),
+                remedy: "segment the classes one by one, and merge their logits with `merge_ways`"
+                    .into(),
             });
         }
         let per_way = supports.iter().map(|support| self.segment(support, query, size));

@@ -81,9 +81,8 @@ fn a_head_that_reads_maps_of_one_class_refuses_several() {
     let backbone = TapBackboneConfig::new(TapNetwork::Resnet50).with_width(2);
     let model = ImrConfig::new(backbone).with_grid(SIDE / 8).init(&device, 3).unwrap();
     let grid = model.cam_grid().unwrap();
-    let seen = |seed| {
-        model.features(images(1, seed)).with_cam(Tensor::ones([1, 1, grid, grid], &device))
-    };
+    let seen =
+        |seed| model.features(images(1, seed)).with_cam(Tensor::ones([1, 1, grid, grid], &device));
     let shot = fss_heads::Shot { features: seen(1), mask: mask(30) };
     let support = model.encode_support(&[shot]).unwrap();
     let query = seen(2);

@@ -42,8 +42,11 @@ impl Legend {
         let entries = std::iter::once(("background", "background"))
             .chain(classes)
             .enumerate()
-            .map(|(label, (name, kind))| {
-                Entry { label, name: name.to_owned(), kind, rgb: palette[label] }
+            .map(|(label, (name, kind))| Entry {
+                label,
+                name: name.to_owned(),
+                kind,
+                rgb: palette[label],
             })
             .collect();
         Self { entries }

@@ -191,7 +191,10 @@ mod tests {
         let named = |name: &str| Ok(Some(name.to_owned()));
         assert_eq!(way(format!("{}:{}", path("a=1.jpg"), path("m.png"))), Ok(None));
         assert_eq!(way(format!("cat={}:{}", path("a=1.jpg"), path("m.png"))), named("cat"));
-        assert_eq!(way(format!("a big cat={}:{}", path("a.jpg"), path("m.png"))), named("a big cat"));
+        assert_eq!(
+            way(format!("a big cat={}:{}", path("a.jpg"), path("m.png"))),
+            named("a big cat")
+        );
         let message = way(format!("cat={}:{}", path("none.jpg"), path("m.png"))).unwrap_err();
         assert!(message.contains("no image file") && message.contains("none.jpg"), "{message}");
         assert!(way(format!("={}:{}", path("a.jpg"), path("m.png"))).is_err());
