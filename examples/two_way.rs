@@ -8,7 +8,8 @@
 //! cargo run --release --example two_way
 //! ```
 //!
-//! A class that the query does not show counts too: whatever is found of it is wrong.
+//! A class that the query does not show counts too: whatever is found of it is wrong. Asked for alone, two classes
+//! may both claim a pixel; at once only the surer one does, so that a wrong claim costs the other class as well.
 
 mod common;
 
@@ -147,7 +148,7 @@ impl Score {
             Tile::new(drawn(&truth)?, "truth"),
             Tile::new(drawn(&alone[0])?, names[0]),
             Tile::new(drawn(&alone[1].mapv(|label| 2 * label))?, names[1]),
-            Tile::new(drawn(&together)?, "both at once"),
+            Tile::new(drawn(&together)?, "both"),
         ]))
     }
 
