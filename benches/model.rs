@@ -76,6 +76,41 @@ fn mlc_episode(c: &mut Criterion) {
     group.finish();
 }
 
+/// A query among several classes, whose support sets are encoded already.
+fn ways<M: FewShotModel>(c: &mut Criterion, name: &str, model: &M, side: usize) {
+    let device = Device::flex();
+    let query = tensor::<4>("query", [1, 3, side, side], &device);
+    let supports: Vec<M::Support> = (0..5)
+        .map(|way| {
+            let image = tensor::<4>(&format!("way {way}"), [1, 3, side, side], &device);
+            let mask = object_mask([side; 2], 1.0 / 16.0, &device);
+            model.encode_support_images(&[(image, mask)]).expect("a support set")
+        })
+        .collect();
+    let mut group = c.benchmark_group(format!("{name} resnet50 query {side}x{side}"));
+    group.sample_size(10);
+    for count in [1, 5] {
+        group.bench_function(format!("ways {count}"), |b| {
+            b.iter(|| {
+                let features = model.features(query.clone());
+                let logits = model.segment_ways(&supports[..count], &features, [side; 2]);
+                black_box(logits.expect("a query").argmax(1).into_data())
+            })
+        });
+    }
+    group.finish();
+}
+
+fn several_ways(c: &mut Criterion) {
+    let device = Device::flex();
+    ways(c, "ssp", &ssp(Refine::Off, &device), IMAGE);
+    ways(c, "ssp refined", &ssp(Refine::On, &device), IMAGE);
+    let deep = DeepStemResNetConfig::new(Depth::R50);
+    ways(c, "mlc", &MlcConfig::new(deep).init(&device, 0).fold(), IMAGE);
+    let taps = TapBackboneConfig::new(TapNetwork::Resnet50);
+    ways(c, "hsnet", &HsnetConfig::new(taps).init(&device, 0).fold(), SMALL);
+}
+
 fn taps(c: &mut Criterion) {
     let device = Device::flex();
     let image = tensor::<4>("image", [1, 3, SMALL, SMALL], &device);
@@ -162,6 +197,7 @@ criterion_group!(
     taps,
     hsnet_episode,
     imr_episode,
+    several_ways,
     clip
 );
 criterion_main!(benches);

@@ -13,7 +13,7 @@ use fss_core::data::io::write_atomic;
 use fss_core::train::evaluate::{EvaluationPlan, FeatureReuse, Spill, Supports, evaluate};
 use fss_core::train::observer::{EvaluationObserver, Silent};
 use fss_core::train::progress::TerminalProgress;
-use fss_core::train::report::{evaluation_table, to_json};
+use fss_core::train::report::{evaluation_table, save_evaluation_panels, to_json};
 use fss_core::train::{EpisodeData, Part};
 use fss_core::{ModelOptions, load_model};
 
@@ -39,6 +39,13 @@ pub struct EvalArgs {
     /// Write scores and drawn episodes to this file; equal evaluations give equal files
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw pictures of episodes of the first seed: the first N, the N with the best IoU, and the N with the
+    /// worst
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    save_panels: Option<u16>,
+    /// The folder for the pictures
+    #[arg(long, value_name = "DIR", default_value = "panels", requires = "save_panels")]
+    panels: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
@@ -115,7 +122,18 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
         check_place(json)?;
     }
     if let Some(options) = args.model.generalized(&args.generalized.model)? {
+        if args.save_panels.is_some() {
+            return Err(Failure::request(
+                "--save-panels shows episodes, and pop and pspnet have none",
+                "leave it out; `fss predict` draws what these models see",
+            ));
+        }
         return generalized::run(args, &options, global, screen);
+    }
+    if args.save_panels.is_some() {
+        // That it cannot be made should show before hours of measuring.
+        std::fs::create_dir_all(&args.panels)
+            .map_err(|e| Failure::io("make folder", &args.panels, e))?;
     }
     if args.generalized.python36_order || !args.generalized.more_weights.is_empty() {
         return Err(Failure::request(
@@ -178,7 +196,13 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
     if let Some(json) = &args.json {
         write_atomic(json, to_json(&evaluation).as_bytes())?;
     }
-    output::print(&evaluation_table(&evaluation))
+    output::print(&evaluation_table(&evaluation))?;
+    let Some(each) = args.save_panels else { return Ok(()) };
+    let (each, folder) = (usize::from(each), &args.panels);
+    let files =
+        save_evaluation_panels(&model, &data, &plan, &evaluation, each, folder, &device, &stop)?;
+    tracing::info!("{} pictures in {}", files.len(), folder.display());
+    Ok(())
 }
 
 /// An evaluation takes long: that its result cannot be written should show before.

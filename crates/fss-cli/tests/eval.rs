@@ -143,3 +143,28 @@ fn ctrl_c_leaves_no_result() {
     assert!(rest.contains("interrupted") && rest.contains("run the same command again"), "{rest}");
     assert!(!scratch.names("").iter().any(|name| name.contains("scores")));
 }
+
+#[test]
+fn pictures_show_the_first_the_best_and_the_worst_episodes() {
+    let scratch = scratch();
+    scratch.ok(&format!("{EVAL} --json scores.json --save-panels 2 --panels pictures"));
+    let drawn = json(&scratch, "scores.json")["runs"][0]["drawn"].clone();
+    let names = scratch.names("pictures");
+    assert_eq!(names.len(), 6, "{names:?}");
+    let iou = |file: &str| {
+        let query = file.trim_end_matches(".png").rsplit('-').next().unwrap();
+        let of_query = drawn.as_array().unwrap().iter().filter(|one| one["query"] == query);
+        let all: Vec<f64> = of_query.filter_map(|one| one["iou"].as_f64()).collect();
+        (all.iter().copied().fold(1.0, f64::min), all.iter().copied().fold(0.0, f64::max))
+    };
+    let all: Vec<f64> =
+        drawn.as_array().unwrap().iter().filter_map(|one| one["iou"].as_f64()).collect();
+    let found = |start: &str| names.iter().find(|name| name.starts_with(start)).unwrap();
+    assert_eq!(iou(found("best-1-")).1, all.iter().copied().fold(0.0, f64::max));
+    assert_eq!(iou(found("worst-1-")).0, all.iter().copied().fold(1.0, f64::min));
+    assert!(found("first-1-").contains(drawn[0]["query"].as_str().unwrap()));
+
+    std::fs::write(scratch.path("file"), "").unwrap();
+    let message = scratch.fails(&format!("{EVAL} --save-panels 1 --panels file"));
+    assert!(message.contains("file"), "{message}");
+}

@@ -97,8 +97,10 @@ fn eval() {
     Usage: fss eval [OPTIONS] --weights <FILE> --data-root <DIR>
 
     Options:
-          --json <FILE>  Write scores and drawn episodes to this file; equal evaluations give equal files
-      -h, --help         Print help (see more with '--help')
+          --json <FILE>      Write scores and drawn episodes to this file; equal evaluations give equal files
+          --save-panels <N>  Draw pictures of episodes of the first seed: the first N, the N with the best IoU, and the N with the worst
+          --panels <DIR>     The folder for the pictures [default: panels]
+      -h, --help             Print help (see more with '--help')
 
     Model:
           --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, pop, pspnet]

@@ -7,7 +7,7 @@ mod panels;
 mod table;
 
 pub use html::{HtmlReport, Panel, PanelImage};
-pub use panels::save_panels;
+pub use panels::{save_evaluation_panels, save_panels};
 pub use table::{comparison_table, evaluation_table};
 
 use crate::evaluate::Evaluation;
