@@ -53,10 +53,14 @@ impl fmt::Display for ImagenetNetwork {
 impl FromStr for ImagenetNetwork {
     type Err = BackboneError;
 
+    /// Takes [`ImagenetNetwork::NAMES`] and the names of the published configurations, such as
+    /// `ResNet50` and `VGG16BNBase`.
     fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let lower = name.to_lowercase();
+        let plain = lower.strip_suffix("base").unwrap_or(&lower);
         Self::ALL
             .into_iter()
-            .find(|network| network.name() == name)
+            .find(|network| network.name() == plain || network.name().replace('_', "") == plain)
             .ok_or_else(|| BackboneError::UnknownImagenetNetwork { name: name.to_owned() })
     }
 }
@@ -197,6 +201,8 @@ mod tests {
             let json = serde_json::to_string(&network).unwrap();
             assert_eq!(serde_json::from_str::<ImagenetNetwork>(&json).unwrap(), network);
         }
+        let published = ["ResNet50", "ResNet101", "DenseNet121", "VGG16Base", "VGG16BNBase"];
+        assert_eq!(published.map(|name| name.parse().unwrap()), ImagenetNetwork::ALL);
         let message = "resnet18".parse::<ImagenetNetwork>().unwrap_err().to_string();
         assert!(message.contains("densenet121, vgg16, vgg16_bn"), "{message}");
     }
