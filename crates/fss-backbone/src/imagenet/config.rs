@@ -202,7 +202,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<ImagenetNetwork>(&json).unwrap(), network);
         }
         let published = ["ResNet50", "ResNet101", "DenseNet121", "VGG16Base", "VGG16BNBase"];
-        assert_eq!(published.map(|name| name.parse().unwrap()), ImagenetNetwork::ALL);
+        let parsed = published.map(|name| name.parse::<ImagenetNetwork>().unwrap());
+        assert_eq!(parsed, ImagenetNetwork::ALL);
         let message = "resnet18".parse::<ImagenetNetwork>().unwrap_err().to_string();
         assert!(message.contains("densenet121, vgg16, vgg16_bn"), "{message}");
     }

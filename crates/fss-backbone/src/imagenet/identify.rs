@@ -71,24 +71,22 @@ fn resnet(shapes: &Shapes<'_>) -> Option<ImagenetConfig> {
 }
 
 fn densenet(shapes: &Shapes<'_>) -> Option<ImagenetConfig> {
-    let (width, layers) = dense_layers(shapes)?;
-    let network = ImagenetNetwork::Densenet121;
-    (layers == LAYERS).then_some(ImagenetConfig { network, width })
-}
-
-/// Width and numbers of layers of the first three blocks, if the tensors are of a DenseNet.
-fn dense_layers(shapes: &Shapes<'_>) -> Option<(usize, [usize; 3])> {
     let stem = shapes.get("features.conv0.weight").or_else(|| shapes.get("conv0.weight"))?;
     let &[width, 3, 7, 7] = *stem else { return None };
-    let count = |block: usize| {
+    let network = ImagenetNetwork::Densenet121;
+    (dense_layers(shapes) == LAYERS).then_some(ImagenetConfig { network, width })
+}
+
+/// Numbers of layers of the first three dense blocks; 0 where there is none.
+fn dense_layers(shapes: &Shapes<'_>) -> [usize; 3] {
+    [1, 2, 3].map(|block| {
         let prefix = format!("denseblock{block}.denselayer");
         let numbers = shapes.keys().filter_map(|key| {
             let key = key.strip_prefix("features.").unwrap_or(key);
             key.strip_prefix(&prefix)?.split('.').next()?.parse::<usize>().ok()
         });
         numbers.max().unwrap_or(0)
-    };
-    Some((width, [1, 2, 3].map(count)))
+    })
 }
 
 fn vgg(shapes: &Shapes<'_>) -> Option<ImagenetConfig> {
@@ -129,8 +127,8 @@ pub(super) fn describe_other(shapes: &Shapes<'_>, asked: &ImagenetConfig) -> Opt
     if any("conv1.0.") && any("conv5.") {
         return (!is_vgg).then(|| "a VGG network under AMP's names".to_owned());
     }
-    if let Some((_, layers)) = dense_layers(shapes) {
-        let [a, b, c] = layers;
+    let layers @ [a, b, c] = dense_layers(shapes);
+    if a > 0 {
         let hole = asked.network == ImagenetNetwork::Densenet121
             && layers.iter().zip(LAYERS).all(|(found, wanted)| *found <= wanted);
         return (!hole).then(|| format!("a DenseNet with blocks of {a}, {b} and {c} layers"));

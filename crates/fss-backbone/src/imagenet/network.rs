@@ -221,7 +221,7 @@ impl ImagenetBackbone {
         }
     }
 
-    /// Number of values that are not buffers: 23.508 M for ResNet-50 (layer4 included), 4.272 M for
+    /// Number of values that are not buffers: 23.508 M for ResNet-50 (layer4 included), 4.267 M for
     /// DenseNet-121 and 14.715 M for VGG-16.
     pub fn parameter_count(&self) -> usize {
         let shapes = module_shapes(self).into_iter();
