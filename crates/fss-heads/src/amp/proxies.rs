@@ -139,10 +139,11 @@ impl LevelProxies {
 /// to the features' size (nearest), and divided by its norm: `[B, c]`. Zero without such pixels.
 fn unit_mean(features: &Tensor<4>, mask: &Tensor<3, Int>, label: i64) -> Tensor<2> {
     let [batch, channels, height, width] = features.dims();
-    let mask = mask.clone().equal_elem(label).float().unsqueeze_dim::<4>(1);
+    let mask = mask.clone().equal_elem(label).float().unsqueeze_dim::<4>(1).without_autodiff();
     let mask = resize_nearest(mask, [height, width]).reshape([batch, height * width, 1]);
     let area = mask.clone().sum_dim(1).reshape([batch, 1]);
-    let features = features.clone().reshape([batch, channels, height * width]);
+    let features = features.clone().without_autodiff();
+    let features = features.reshape([batch, channels, height * width]);
     let sum = features.matmul(mask).reshape([batch, channels]);
     let mean = sum / (area + AREA_EPS);
     let norm = mean.clone().square().sum_dim(1).sqrt();
