@@ -222,7 +222,7 @@ impl Amp {
 
     /// What the classifiers say of the background before any support: their own rows.
     pub fn memory(&self) -> AmpMemory {
-        let row = |classifier: &PixelClassifier| classifier.rows().slice([0..1]).flatten(0, 1);
+        let row = |classifier: &PixelClassifier| classifier.rows().narrow(0, 0, 1).flatten(0, 1);
         AmpMemory { rows: self.classifiers.iter().map(row).collect() }
     }
 

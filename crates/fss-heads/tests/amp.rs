@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::slice::from_ref;
 
 use burn::module::{Module, list_param_ids};
 use burn::optim::GradientsParams;
@@ -177,17 +178,17 @@ fn episodes_do_not_depend_on_each_other_unless_a_memory_runs_through_them() {
     for network in NETWORKS {
         let model = model(network, &device).fold();
         let [a, b] = ["a", "b"].map(|key| shot(&model, key, 1, &device));
-        let alone = support_values(&model.encode_support(&[b.clone()]).unwrap());
-        model.encode_support(&[a.clone()]).unwrap();
-        assert_eq!(support_values(&model.encode_support(&[b.clone()]).unwrap()), alone);
+        let alone = support_values(&model.encode_support(from_ref(&b)).unwrap());
+        model.encode_support(from_ref(&a)).unwrap();
+        assert_eq!(support_values(&model.encode_support(from_ref(&b)).unwrap()), alone);
 
         let mut memory = model.memory();
         let before = memory_values(&memory);
-        model.encode_adaptive(&[a.clone()], None, &mut memory).unwrap();
+        model.encode_adaptive(from_ref(&a), None, &mut memory).unwrap();
         let between = memory_values(&memory);
         assert_ne!(before, between);
         let after_a =
-            support_values(&model.encode_adaptive(&[b.clone()], None, &mut memory).unwrap());
+            support_values(&model.encode_adaptive(from_ref(&b), None, &mut memory).unwrap());
         assert_ne!(after_a, alone);
         // The weights themselves have not moved, and with the memory written into them they start there.
         assert_eq!(memory_values(&model.memory()), before);
@@ -205,7 +206,7 @@ fn a_batch_shares_the_last_background_and_a_single_support_serves_all_queries() 
     let device = Device::flex();
     let model = model(ImagenetNetwork::Vgg16, &device);
     let pair = shot(&model, "pair", 2, &device);
-    let together = model.encode_support(&[pair.clone()]).unwrap();
+    let together = model.encode_support(from_ref(&pair)).unwrap();
     assert_eq!((together.batch(), &together.objects[..]), (2, &[6, 6][..]));
     // Sample by sample with one memory: the second sees what the batch's last one left.
     let mut memory = model.memory();
@@ -268,7 +269,7 @@ fn what_does_not_fit_is_refused_in_words() {
     assert_eq!(model.encode_support(&[]).unwrap_err(), HeadError::NoSupport);
     let good = shot(&model, "good", 2, &device);
     let with = |ids: &[usize]| {
-        model.encode_adaptive(&[good.clone()], Some(ids), &mut model.memory()).map(|_| ())
+        model.encode_adaptive(from_ref(&good), Some(ids), &mut model.memory()).map(|_| ())
     };
     with(&[1, 5]).unwrap();
     for ids in [[0, 1], [1, 6]] {
@@ -283,7 +284,7 @@ fn what_does_not_fit_is_refused_in_words() {
     assert!(message.contains("[32, 16, 16]") && message.contains("[16, 32, 16]"), "{message}");
     let message = model.encode_support(&[good.clone(), sample(&good, 0)]).unwrap_err().to_string();
     assert!(message.contains("a batch of 1") && message.contains("a batch of 2"), "{message}");
-    let support = model.encode_support(&[good.clone()]).unwrap();
+    let support = model.encode_support(from_ref(&good)).unwrap();
     let none = Features(Vec::new());
     assert!(matches!(model.segment(&support, &none, [8, 8]), Err(HeadError::Shape { .. })));
 
