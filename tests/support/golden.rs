@@ -37,6 +37,10 @@ pub const KINDS: &[Kind] = &[
     kind("common", "pool_norm_conv", "fss-kernels"),
     kind("common", "rng", "fss-data"),
     kind("common", "sgd", "fss-train"),
+    kind("denet", "amp_", "fss-heads"),
+    kind("denet", "amp_proxies", "fss-heads"),
+    kind("denet", "backbone_", "fss-backbone"),
+    kind("denet", "train_amp_", "fss-heads"),
     kind("hsnet", "conv4d", "fss-kernels"),
     kind("hsnet", "correlation", "fss-kernels"),
     kind("hsnet", "data_coco", "fss-data"),
@@ -135,9 +139,13 @@ pub fn kind_of(system: &str, name: &str) -> Option<&'static Kind> {
         .max_by_key(|kind| kind.prefix.len())
 }
 
-/// Every case file (`.safetensors`, `.json`) of `system`, sorted by name.
+/// Every case file (`.safetensors`, `.json`) of `system`, sorted by name; none if the project's own
+/// folder has no such system.
 pub fn files(system: &str) -> Vec<PathBuf> {
     let folder = directory().join(system);
+    if std::env::var_os("FSS_GOLDEN_DIR").is_none() && !folder.exists() {
+        return Vec::new();
+    }
     let entries = std::fs::read_dir(&folder)
         .unwrap_or_else(|e| panic!("golden folder {}: {e}", folder.display()));
     let mut files: Vec<PathBuf> = entries
@@ -272,6 +280,12 @@ impl Case {
     /// Shape and values of an int64 tensor.
     pub fn i64(&self, name: &str) -> (Vec<usize>, Vec<i64>) {
         self.read(name, Dtype::I64, i64::from_le_bytes)
+    }
+
+    /// The largest difference between float32 and float64 in the official code that the case states
+    /// for a tensor (`f32_vs_f64_max_abs`); 0 if none.
+    pub fn f32_gap(&self, tensor: &str) -> f32 {
+        self.settings["f32_vs_f64_max_abs"][tensor].as_f64().unwrap_or(0.0) as f32
     }
 
     /// The integer setting `key`.

@@ -23,6 +23,50 @@ pub fn write_pth(path: &Path, tensors: &[Entry]) {
 /// Writes a state dict in the format of PyTorch before 1.6
 /// (`_use_new_zipfile_serialization=False`).
 pub fn write_legacy_pth(path: &Path, tensors: &[Entry]) {
+    let keys: Vec<String> = (0..tensors.len()).map(|i| i.to_string()).collect();
+    let order: Vec<usize> = (0..tensors.len()).collect();
+    write_legacy(path, &state_dict(tensors, Container::Legacy), tensors, &keys, &order);
+}
+
+/// Writes a training checkpoint as PyTorch 1.3 does, in the format before 1.6: numbers, the state dict
+/// under `model` with its versions, and the state of an optimiser. `aliases` are further keys of
+/// tensors, by index, which share their storage. The storages lie in the order of their names.
+pub fn write_legacy_checkpoint(path: &Path, tensors: &[Entry], aliases: &[(String, usize)]) {
+    let name = |i: usize| (94_100_000_000_000 + i * 7919 % 1_000_003 * 64).to_string();
+    let mut entries: Vec<Entry> = tensors.to_vec();
+    entries.push(("momentum_buffer".to_owned(), vec![2], vec![0.5; 2]));
+    let keys: Vec<String> = (0..entries.len()).map(name).collect();
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    order.sort_by_key(|i| &keys[*i]);
+
+    let mut pickle = Pickle::new();
+    let tensor = |pickle: &mut Pickle, i: usize| {
+        rebuilt_tensor(pickle, &entries[i], &keys[i], "cuda:0", Container::Legacy);
+    };
+    pickle.raw(b"}(").text("best_step").integer(500).text("epoch").integer(2);
+    pickle.text("best_bIOU").raw(b"G").raw(&0.43f64.to_be_bytes());
+    pickle.text("model").raw(EMPTY_DICT).raw(b"(");
+    for (i, (key, ..)) in tensors.iter().enumerate() {
+        pickle.text(key);
+        tensor(&mut pickle, i);
+    }
+    for (key, i) in aliases {
+        pickle.text(key);
+        tensor(&mut pickle, *i);
+    }
+    pickle.raw(b"u}(").text("_metadata").raw(EMPTY_DICT).raw(b"(");
+    pickle.text("").raw(b"}(").text("version").integer(1).raw(b"uuub");
+    pickle.text("optimizer").raw(b"}(").text("state").raw(b"}(").integer(1_399_990);
+    pickle.raw(b"}(").text("momentum_buffer");
+    tensor(&mut pickle, entries.len() - 1);
+    pickle.raw(b"uu").text("param_groups").raw(b"](}(").text("nesterov").raw(b"\x89");
+    pickle.text("params").raw(b"](").integer(1_399_990).raw(b"eueu");
+    pickle.text("scheduler").raw(b"N").raw(b"u.");
+    write_legacy(path, &pickle.0, &entries, &keys, &order);
+}
+
+/// A file of the old format: the pickle of what was saved, and the storages that it names.
+fn write_legacy(path: &Path, content: &[u8], tensors: &[Entry], keys: &[String], order: &[usize]) {
     let mut out = Vec::new();
     // Magic number and protocol version, each a pickle of its own.
     out.extend(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
@@ -31,17 +75,17 @@ pub fn write_legacy_pth(path: &Path, tensors: &[Entry]) {
     system.raw(b"}(").text("protocol_version").raw(b"M\xe9\x03");
     system.text("little_endian").raw(b"\x88").text("type_sizes").raw(b"}u.");
     out.extend(system.0);
-    out.extend(state_dict(tensors, Container::Legacy));
-    let mut keys = Pickle::new();
-    keys.raw(b"](");
-    for i in 0..tensors.len() {
-        keys.text(&i.to_string());
+    out.extend(content);
+    let mut names = Pickle::new();
+    names.raw(b"](");
+    for i in order {
+        names.text(&keys[*i]);
     }
-    keys.raw(b"e.");
-    out.extend(keys.0);
-    for tensor in tensors {
-        out.extend((tensor.2.len() as i64).to_le_bytes());
-        out.extend(storage(tensor));
+    names.raw(b"e.");
+    out.extend(names.0);
+    for i in order {
+        out.extend((tensors[*i].2.len() as i64).to_le_bytes());
+        out.extend(storage(&tensors[*i]));
     }
     write(path, &out);
 }
@@ -177,25 +221,38 @@ enum Container {
     Legacy,
 }
 
+const EMPTY_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
+
 /// The pickle of an `OrderedDict` from key to tensor.
 fn state_dict(tensors: &[Entry], container: Container) -> Vec<u8> {
-    const EMPTY_DICT: &[u8] = b"ccollections\nOrderedDict\n)R";
     let mut pickle = Pickle::new();
     pickle.raw(EMPTY_DICT).raw(b"(");
-    for (i, (key, shape, values)) in tensors.iter().enumerate() {
-        let class = if is_counter(key) { "LongStorage" } else { "FloatStorage" };
-        pickle.text(key).raw(b"ctorch._utils\n_rebuild_tensor_v2\n(");
-        // The persistent id of the storage: kind, class, key, device, number of elements.
-        pickle.raw(b"(").text("storage").raw(format!("ctorch\n{class}\n").as_bytes());
-        pickle.text(&i.to_string()).text("cpu").integer(values.len());
-        if container == Container::Legacy {
-            pickle.raw(b"N");
-        }
-        pickle.raw(b"tQ").integer(0).tuple(shape).tuple(&strides(shape));
-        pickle.raw(b"\x89").raw(EMPTY_DICT).raw(b"tR");
+    for (i, entry) in tensors.iter().enumerate() {
+        pickle.text(&entry.0);
+        rebuilt_tensor(&mut pickle, entry, &i.to_string(), "cpu", container);
     }
     pickle.raw(b"u.");
     pickle.0
+}
+
+/// A tensor over the storage `name`.
+fn rebuilt_tensor(
+    pickle: &mut Pickle,
+    (key, shape, values): &Entry,
+    name: &str,
+    device: &str,
+    container: Container,
+) {
+    let class = if is_counter(key) { "LongStorage" } else { "FloatStorage" };
+    pickle.raw(b"ctorch._utils\n_rebuild_tensor_v2\n(");
+    // The persistent id of the storage: kind, class, key, device, number of elements.
+    pickle.raw(b"(").text("storage").raw(format!("ctorch\n{class}\n").as_bytes());
+    pickle.text(name).text(device).integer(values.len());
+    if container == Container::Legacy {
+        pickle.raw(b"N");
+    }
+    pickle.raw(b"tQ").integer(0).tuple(shape).tuple(&strides(shape));
+    pickle.raw(b"\x89").raw(EMPTY_DICT).raw(b"tR");
 }
 
 fn strides(shape: &[usize]) -> Vec<usize> {

@@ -152,6 +152,14 @@ impl ConvUnit {
         }
     }
 
+    /// The norm, unless it was merged.
+    pub(crate) fn norm_mut(&mut self) -> Option<&mut FrozenBatchNorm2d> {
+        match self {
+            Self::Separate(unit) => Some(&mut unit.norm),
+            Self::Folded(_) => None,
+        }
+    }
+
     /// Lets scale and shift of the norm take part in training.
     pub(crate) fn learn_scale_and_shift(&mut self) {
         if let Self::Separate(ConvNorm { norm, .. }) = self {

@@ -8,7 +8,7 @@ use crate::resnet::{DeepStemResNet, max_pool};
 
 /// Channels that vary less than this over the calibration images are left at variance 1: dividing
 /// by nearly nothing would blow up whatever other images put there.
-const SMALLEST_VARIANCE: f32 = 1e-8;
+pub(crate) const SMALLEST_VARIANCE: f32 = 1e-8;
 
 impl DeepStemResNet {
     /// Sets all running means and variances from a batch of normalised images, layer by layer:

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::Depth;
+use crate::imagenet::ImagenetNetwork;
 use crate::taps::TapNetwork;
 
 /// What can go wrong with backbones and their weight files.
@@ -229,6 +230,15 @@ pub enum BackboneError {
         /// The name given.
         name: String,
     },
+    /// Not the name of a backbone of DENet and its siblings.
+    #[error(
+        "no backbone '{name}' for this model; choose one of {}",
+        ImagenetNetwork::NAMES.join(", ")
+    )]
+    UnknownImagenetNetwork {
+        /// The name given.
+        name: String,
+    },
     /// An image of which nothing would be left behind the network's last halving.
     #[error(
         "an image of {}x{} pixels (height x width) is too small for {backbone}: both sides must be \
@@ -257,6 +267,15 @@ pub enum BackboneError {
         width: usize,
         /// The largest accepted.
         max: usize,
+    },
+    /// A DenseNet whose layers would grow it by half a channel.
+    #[error(
+        "a DenseNet of width {width} cannot be made: it grows by half its width, which must be even \
+         (64 is the published one)"
+    )]
+    OddWidth {
+        /// The width given.
+        width: usize,
     },
 }
 

@@ -1,6 +1,6 @@
 //! Backbones for few-shot semantic segmentation on Burn, weights in and out.
 //!
-//! There are four families. The deep-stem ResNet is what SSP and MLC are built on: three 3x3 stem
+//! There are five families. The deep-stem ResNet is what SSP and MLC are built on: three 3x3 stem
 //! convolutions, no `layer4`, dilation instead of stride in `layer3`, and no ReLU at the very end,
 //! so features are signed. [`DeepStemResNetConfig`] makes one, [`load_weights`] fills it from an
 //! official `.pth` file, [`DeepStemResNet::freeze`] sets what training leaves alone, and
@@ -11,7 +11,9 @@
 //!
 //! [`TapBackbone`] is torchvision's VGG-16, ResNet-50 or ResNet-101 as HSNet and IMR use it: frozen,
 //! and tapped at many depths. [`TapBackboneConfig`] makes one, [`ModuleFile`] or [`load_module`]
-//! fills it from an ImageNet file or a checkpoint. [`clip`] is CLIP with a ResNet image encoder, and
+//! fills it from an ImageNet file or a checkpoint. [`ImagenetBackbone`] is torchvision's ResNet,
+//! DenseNet-121 or VGG-16 as DENet, CANet, PGNet and AMP use it: dilated, and frozen but for the running
+//! statistics. [`clip`] is CLIP with a ResNet image encoder, and
 //! Grad-CAM on it.
 //!
 //! ```
@@ -36,6 +38,7 @@ mod error;
 mod fold;
 mod freeze;
 mod gradients;
+mod imagenet;
 mod init;
 mod norm;
 pub mod params;
@@ -50,6 +53,7 @@ pub use dilated::{DilatedFeatures, DilatedResNet, DilatedResNetConfig, OutputStr
 pub use error::{BackboneError, KeyList};
 pub use fold::FoldedConv;
 pub use freeze::{NormTraining, Stage};
+pub use imagenet::{ImagenetBackbone, ImagenetConfig, ImagenetFeatures, ImagenetNetwork};
 pub use norm::FrozenBatchNorm2d;
 pub use pass::{BatchMoments, ComputePrecision, NormSource, TrainingPass};
 pub use resnet::{DeepStemResNet, Stages};

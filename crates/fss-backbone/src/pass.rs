@@ -49,6 +49,11 @@ impl TrainingPass {
         Self { norms, precision, moments: Vec::new() }
     }
 
+    /// What norms normalise by.
+    pub fn norms(&self) -> NormSource {
+        self.norms
+    }
+
     /// What norms normalise by from here on.
     pub fn set_norms(&mut self, norms: NormSource) {
         self.norms = norms;

@@ -9,5 +9,9 @@ mod resnet;
 mod vgg;
 
 pub use config::{TapBackboneConfig, TapNetwork};
-pub(crate) use identify::{correlating_method, describe_model, taps_of};
+pub(crate) use identify::{
+    correlating_method, describe_model, describe_other as describe_other_taps, taps_of,
+};
 pub use network::TapBackbone;
+pub(crate) use official::is_classifier;
+pub(crate) use vgg::{FEATURES as VGG_FEATURES, kernels as vgg_kernels};

@@ -7,6 +7,7 @@
 //! pixel with any of their base and novel classes, and implement [`GeneralizedModel`].
 #![forbid(unsafe_code)]
 
+pub mod amp;
 mod erased;
 mod error;
 pub mod generalized;
@@ -25,6 +26,7 @@ pub mod ssp;
 mod tensors;
 mod ways;
 
+pub use amp::{Amp, AmpConfig, AmpMemory, AmpSupport};
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
 pub use generalized::{ClassCount, GeneralizedModel, LabelledBatch};

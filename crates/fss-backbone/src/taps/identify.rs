@@ -83,7 +83,7 @@ fn vgg16(shapes: &Shapes<'_>) -> Option<TapBackboneConfig> {
 
 /// What the tensors look like, if they are of another network than the one asked for. Files with
 /// holes look like nothing: there, the missing keys say more.
-pub(super) fn describe_other(shapes: &Shapes<'_>, asked: &TapBackboneConfig) -> Option<String> {
+pub(crate) fn describe_other(shapes: &Shapes<'_>, asked: &TapBackboneConfig) -> Option<String> {
     if let Some(config) = of_shapes(shapes) {
         return (config != *asked).then(|| config.to_string());
     }

@@ -41,7 +41,7 @@ impl OfficialKeys for TapBackbone {
 }
 
 /// Whether a key belongs to the classifier part of torchvision's networks, which no tap needs.
-pub(super) fn is_classifier(key: &str) -> bool {
+pub(crate) fn is_classifier(key: &str) -> bool {
     key.starts_with("fc.") || key.starts_with("classifier.")
 }
 

@@ -13,7 +13,7 @@ const GROUPS: [usize; 5] = [2, 2, 3, 3, 3];
 
 /// Where the convolutions stand in torchvision's list `features`, which counts every ReLU and
 /// pooling as well.
-pub(super) const FEATURES: [usize; 13] = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
+pub(crate) const FEATURES: [usize; 13] = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28];
 
 /// The first of the groups whose convolutions are tapped.
 const FIRST_TAPPED: usize = 3;
@@ -28,7 +28,7 @@ pub(super) struct TapVgg {
 }
 
 /// Kernel shapes `[C_out, C_in, 3, 3]` in order.
-pub(super) fn kernels(width: usize) -> Vec<[usize; 4]> {
+pub(crate) fn kernels(width: usize) -> Vec<[usize; 4]> {
     let channels = GROUPS.iter().zip(CHANNELS).flat_map(|(n, c)| vec![c * width; *n]);
     let mut c_in = 3;
     channels.map(|c_out| [c_out, std::mem::replace(&mut c_in, c_out), 3, 3]).collect()

@@ -8,6 +8,7 @@ use crate::clip::ClipConfig;
 use crate::config::{BlockKind, DeepStemResNetConfig, Depth, Layer3};
 use crate::dilated::describe_generalized;
 use crate::error::BackboneError;
+use crate::imagenet::describe_extending;
 use crate::taps::describe_model;
 
 /// What the keys and shapes of a file say about its network.
@@ -76,6 +77,7 @@ pub(crate) fn blocks_and_kind(shapes: &Shapes<'_>) -> ([usize; 4], BlockKind) {
 /// What the keys and shapes of a file look like, in words.
 pub(crate) fn describe_network(shapes: &Shapes<'_>) -> Option<String> {
     describe_generalized(shapes)
+        .or_else(|| describe_extending(shapes))
         .or_else(|| describe_model(shapes))
         .or_else(|| identify(shapes).describe())
 }

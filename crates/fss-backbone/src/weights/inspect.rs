@@ -12,6 +12,7 @@ use super::read::{FileFormat, read_file};
 use crate::config::{DeepStemResNetConfig, Depth, Layer3};
 use crate::dilated::{DilatedResNetConfig, describe_generalized, dilated_of, generalized_method};
 use crate::error::BackboneError;
+use crate::imagenet::{ImagenetConfig, describe_extending, extending_method, imagenet_of};
 use crate::taps::{TapBackboneConfig, correlating_method, describe_model, taps_of};
 
 /// Contents of a weight file. Displays as a table of its tensors under a summary.
@@ -40,6 +41,11 @@ pub struct WeightsSummary {
     pub dilated: Option<DilatedResNetConfig>,
     /// The method of a model of generalized segmentation: `pop` or `pspnet`.
     pub generalized: Option<&'static str>,
+    /// The network that DENet and its siblings read and that the file holds, by itself or as the
+    /// backbone of a model; a ResNet or a VGG-16 without batch norm is one with taps as well.
+    pub imagenet: Option<ImagenetConfig>,
+    /// The method of a model of DENet's code: `denet`, `can`, `pgn` or `amp`.
+    pub extending: Option<&'static str>,
     /// Text entries beside the tensors; safetensors and burnpack files may have some.
     pub metadata: BTreeMap<String, String>,
     /// What the file seems to hold, in words.
@@ -86,12 +92,15 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         .iter()
         .filter_map(|t| Some((t.key.strip_prefix(prefix.as_str())?, t.shape.as_slice())));
     let bare = bare.collect();
-    let tapped = describe_generalized(&bare).or_else(|| describe_model(&bare));
+    let tapped = describe_generalized(&bare)
+        .or_else(|| describe_extending(&bare))
+        .or_else(|| describe_model(&bare));
     let generalized = generalized_method(&bare);
     let stored_stride = file.metadata.get(OUTPUT_STRIDE_ENTRY).and_then(|text| text.parse().ok());
     let dilated = dilated_of(&bare)
         .map(|config| config.with_output_stride(stored_stride.unwrap_or(config.output_stride)));
     let (taps, correlating) = (taps_of(&bare), correlating_method(&bare));
+    let (imagenet, extending) = (imagenet_of(&bare), extending_method(&bare));
     let sorted = sort_keys(file, KeyStyle::Auto)?;
     let shapes = sorted.tensors.iter().map(|(k, t)| (k.as_str(), t.shape.as_slice())).collect();
     let identity = identify(&shapes);
@@ -116,6 +125,8 @@ pub fn inspect_weights(path: &Path) -> Result<WeightsSummary, BackboneError> {
         correlating,
         dilated,
         generalized,
+        imagenet,
+        extending,
         metadata: sorted.metadata,
         contents: contents.unwrap_or_else(|| "an unknown network".to_owned()),
         values,

@@ -25,6 +25,12 @@ pub trait OfficialKeys: Module {
         false
     }
 
+    /// The official key of what a file calls `key`, if files have other names for it, too. Where one
+    /// tensor is there under several names, the last of them in alphabetical order counts.
+    fn resolve(&self, _key: &str) -> Option<String> {
+        None
+    }
+
     /// What the module is, for messages.
     fn describe(&self) -> String;
 
@@ -236,6 +242,8 @@ fn assign<M: OfficialKeys>(
         let (path, asked) = (path.to_owned(), module.describe());
         return Err(BackboneError::OtherBackbone { path, found, asked });
     }
+    let given = std::mem::take(tensors).into_iter();
+    tensors.extend(given.map(|(key, tensor)| (module.resolve(&key).unwrap_or(key), tensor)));
     let mut outcome = Outcome::default();
     let mut fitting = Vec::new();
     for (key, expected) in module_shapes(&module) {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fss_backbone::{
-    DeepStemResNet, DeepStemResNetConfig, Depth, NamedTensor, TapBackbone, TapBackboneConfig,
-    load_module_tensors, module_shapes,
+    DeepStemResNet, DeepStemResNetConfig, Depth, ImagenetBackbone, ImagenetConfig, NamedTensor,
+    OfficialKeys, TapBackbone, TapBackboneConfig, load_module_tensors, module_shapes,
 };
 use fss_support::pth::Entry;
 
@@ -33,7 +33,15 @@ pub fn filled(config: DeepStemResNetConfig, device: &Device) -> DeepStemResNet {
 
 /// A backbone with taps whose parameters and buffers follow the fill rule under `prefix` and key.
 pub fn filled_taps(config: TapBackboneConfig, prefix: &str, device: &Device) -> TapBackbone {
-    let model = config.init(device, 0);
+    filled_module(config.init(device, 0), prefix)
+}
+
+/// A backbone of DENet's code whose parameters and buffers follow the fill rule under `prefix` and key.
+pub fn filled_imagenet(config: ImagenetConfig, prefix: &str, device: &Device) -> ImagenetBackbone {
+    filled_module(config.init(device, 0), prefix)
+}
+
+fn filled_module<M: OfficialKeys>(model: M, prefix: &str) -> M {
     let tensors = module_shapes(&model).into_iter().map(|(key, shape)| {
         let values = fss_support::fill(&format!("{prefix}{key}"), &shape);
         NamedTensor { key, shape, values }

@@ -1,5 +1,6 @@
 //! Golden tests of the heads: outputs of the official code with weights by the fill rule.
 
+mod amp;
 mod hsnet;
 mod imr;
 mod mlc;
