@@ -32,10 +32,31 @@ impl Convolution {
 
     /// `activation(conv(x) + bias)`: `[B, C, h, w]` to `[B, O, h, w]`.
     pub(crate) fn forward(&self, x: Tensor<4>, activation: Activation) -> Tensor<4> {
+        self.forward_dilated(x, 1, activation)
+    }
+
+    /// [`Self::forward`] with `dilation` steps between the taps of the kernel.
+    pub(crate) fn forward_dilated(
+        &self,
+        x: Tensor<4>,
+        dilation: usize,
+        activation: Activation,
+    ) -> Tensor<4> {
+        self.forward_beside(x, None, dilation, activation)
+    }
+
+    /// [`Self::forward_dilated`] of a sum: `activation(conv(x) + bias + shortcut)`.
+    pub(crate) fn forward_beside(
+        &self,
+        x: Tensor<4>,
+        shortcut: Option<Tensor<4>>,
+        dilation: usize,
+        activation: Activation,
+    ) -> Tensor<4> {
         let weight = self.weight.val();
-        let padding = weight.dims()[2] / 2;
-        let geometry = ConvGeometry { padding, ..ConvGeometry::POINTWISE };
-        conv2d_fused(x, weight, self.bias.val(), None, geometry, activation)
+        let padding = dilation * (weight.dims()[2] / 2);
+        let geometry = ConvGeometry { padding, dilation, ..ConvGeometry::POINTWISE };
+        conv2d_fused(x, weight, self.bias.val(), shortcut, geometry, activation)
     }
 }
 

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod amp;
+mod dropout;
 mod erased;
 mod error;
 pub mod generalized;
@@ -22,11 +23,13 @@ mod prototypes;
 pub mod psp;
 pub mod pspnet;
 mod pyramid;
+pub mod reg_aspp;
 pub mod ssp;
 mod tensors;
 mod ways;
 
 pub use amp::{Amp, AmpConfig, AmpMemory, AmpSupport};
+pub use dropout::Dropout;
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
 pub use generalized::{ClassCount, GeneralizedModel, LabelledBatch};
