@@ -83,7 +83,7 @@ struct FeatureArgs {
     /// Memory for features
     #[arg(long, value_name = "BYTES", default_value_t = ByteSize(2 << 30))]
     feature_cache: ByteSize,
-    /// What happens to features that do not fit [default: disk; of hsnet and imr: recompute]
+    /// What happens to features that do not fit [default: ssp and mlc: disk, others: recompute]
     #[arg(long, value_enum)]
     spill: Option<SpillTo>,
     /// Compute the features anew for every episode, as the published code does
@@ -105,7 +105,8 @@ impl FeatureArgs {
             return FeatureReuse::Off;
         }
         // Taps at many depths are 40 MB an image at 400 pixels, and quicker made than read back.
-        let usual = if model.taps().is_some() { SpillTo::Recompute } else { SpillTo::Disk };
+        let deep = model.taps().is_some() || model.imagenet().is_some();
+        let usual = if deep { SpillTo::Recompute } else { SpillTo::Disk };
         FeatureReuse::On {
             budget_bytes: usize::try_from(self.feature_cache.0).unwrap_or(usize::MAX),
             spill: match self.spill.unwrap_or(usual) {

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use fss_core::backbone::{
-    DeepStemResNetConfig, OutputStride, TapBackboneConfig, TapNetwork, WeightsSummary,
+    DeepStemResNetConfig, ModuleFile, OutputStride, TapBackboneConfig, TapNetwork, WeightsSummary,
     inspect_weights,
 };
 use fss_core::generalized::{GeneralizedMethod, GeneralizedOptions};
-use fss_core::heads::{FirstMask, HsnetConfig, ImrConfig, SupportMask};
+use fss_core::heads::{AmpConfig, FirstMask, HsnetConfig, ImrConfig, SupportMask};
 use fss_core::{Depth, ModelOptions, Refine};
 
 use crate::failure::Failure;
@@ -73,6 +73,8 @@ pub enum Method {
     Hsnet,
     /// Segmentation from image-label text (IJCAI 2022)
     Imr,
+    /// Adaptive masked proxies (ICCV 2019), as DENet's code has it
+    Amp,
     /// Orthogonal prototypes, generalized (CVPR 2023): all base and novel classes at once
     Pop,
     /// The baseline of POP's code
@@ -97,6 +99,7 @@ impl fmt::Display for Method {
             Self::Mlc => "mlc",
             Self::Hsnet => "hsnet",
             Self::Imr => "imr",
+            Self::Amp => "amp",
             Self::Pop => "pop",
             Self::Pspnet => "pspnet",
         })
@@ -121,7 +124,9 @@ impl ModelArgs {
         // Whatever is wrong with the file shows when it is loaded.
         let summary = inspect_weights(&self.weights).ok();
         let metadata = summary.as_ref().map(|found| found.metadata.clone()).unwrap_or_default();
-        let parts = summary.as_ref().and_then(|found| found.correlating.or(found.generalized));
+        let parts = summary
+            .as_ref()
+            .and_then(|found| found.correlating.or(found.generalized).or(found.extending));
         let method = self.method(&metadata, parts);
         if self.refine && method != Method::Ssp {
             return Err(Failure::request(
@@ -156,6 +161,7 @@ impl ModelArgs {
                 ModelOptions::Hsnet(config)
             }
             Method::Imr => ModelOptions::Imr(self.imr(summary.as_ref(), &metadata)?),
+            Method::Amp => ModelOptions::Amp(self.extending(method, AmpConfig::of_file)?),
             Method::Pop | Method::Pspnet => {
                 return Err(Failure::request(
                     format!(
@@ -288,6 +294,26 @@ impl ModelArgs {
         Ok(config)
     }
 
+    /// What a model of DENet's code was made from, which its weights show.
+    fn extending<C>(
+        &self,
+        method: Method,
+        of_file: impl Fn(&ModuleFile) -> Option<C>,
+    ) -> Result<C, Failure> {
+        if self.backbone.is_some() || self.width.is_some() {
+            return Err(Failure::request(
+                format!("--backbone and --width are not for {method}: its weights show both"),
+                "leave them out",
+            ));
+        }
+        of_file(&ModuleFile::open(&self.weights)?).ok_or_else(|| {
+            Failure::request(
+                format!("{} holds no model of {method}", self.weights.display()),
+                "look into it with `fss weights inspect`, or give --model as it says",
+            )
+        })
+    }
+
     /// Whether neither the command nor the weights say how many stages IMR has.
     pub fn stages_are_unknown(&self, metadata: &BTreeMap<String, String>) -> bool {
         self.stages.is_none() && number(metadata, "fss.stages").is_none()
@@ -319,6 +345,7 @@ fn no_such_backbone(method: Method, name: &str) -> Failure {
         Method::Ssp | Method::Mlc => Depth::NAMES.join(", "),
         Method::Hsnet => TapNetwork::NAMES.join(", "),
         Method::Imr => "vgg16, resnet50".to_owned(),
+        Method::Amp => "vgg16, vgg16_bn".to_owned(),
         Method::Pop | Method::Pspnet => "resnet50, resnet101, resnet152".to_owned(),
     };
     Failure::request(format!("{method} has no backbone {name}"), format!("choose one of {names}"))

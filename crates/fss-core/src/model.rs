@@ -4,11 +4,12 @@ use std::path::Path;
 
 use burn::tensor::Device;
 use fss_backbone::{
-    DeepStemResNetConfig, Depth, LoadReport, TapBackboneConfig, TapNetwork, load_weights,
+    DeepStemResNetConfig, Depth, ImagenetConfig, LoadReport, TapBackboneConfig, TapNetwork,
+    load_weights,
 };
 use fss_data::Benchmark;
 use fss_data::folds::FoldScheme;
-use fss_heads::{AnyModel, HsnetConfig, ImrConfig, MlcConfig, Refine, SspConfig};
+use fss_heads::{AmpConfig, AnyModel, HsnetConfig, ImrConfig, MlcConfig, Refine, SspConfig};
 
 use crate::Error;
 
@@ -33,6 +34,8 @@ pub enum ModelOptions {
     Hsnet(HsnetConfig),
     /// IMR-HSNet (segmentation from image-label text).
     Imr(ImrConfig),
+    /// AMP (adaptive masked proxies), as DENet's code has it.
+    Amp(AmpConfig),
 }
 
 impl ModelOptions {
@@ -74,6 +77,7 @@ impl ModelOptions {
             Self::Hsnet(HsnetConfig { backbone, .. }) | Self::Imr(ImrConfig { backbone, .. }) => {
                 backbone.width = width;
             }
+            Self::Amp(AmpConfig { backbone, .. }) => backbone.width = width,
         }
         self
     }
@@ -93,7 +97,7 @@ impl ModelOptions {
         match self {
             Self::Ssp(config) => Some(&config.backbone),
             Self::Mlc(config) => Some(&config.backbone),
-            Self::Hsnet(_) | Self::Imr(_) => None,
+            _ => None,
         }
     }
 
@@ -102,20 +106,38 @@ impl ModelOptions {
         match self {
             Self::Hsnet(config) => Some(&config.backbone),
             Self::Imr(config) => Some(&config.backbone),
+            _ => None,
+        }
+    }
+
+    /// The backbone, if it is one of DENet's code (AMP).
+    pub fn imagenet(&self) -> Option<&ImagenetConfig> {
+        match self {
+            Self::Amp(config) => Some(&config.backbone),
+            _ => None,
+        }
+    }
+
+    /// The side of the square images that it is made for, if it is made for such.
+    pub fn image_side(&self) -> Option<usize> {
+        match self {
             Self::Ssp(_) | Self::Mlc(_) => None,
+            Self::Hsnet(config) => Some(config.side),
+            Self::Imr(config) => Some(config.image_side()),
+            Self::Amp(config) => Some(config.side),
         }
     }
 
     /// How the classes of a benchmark were dealt to folds when the published weights of this model
     /// were trained; `None` where there are none, or no such folds.
     ///
-    /// On COCO-20i SSP and MLC were trained with classes in a row, HSNet and IMR with interleaved ones.
+    /// On COCO-20i SSP and MLC were trained with classes in a row, all others with interleaved ones.
     /// Evaluating a model with the folds of the others tests 15 base classes of 20.
     pub fn published_folds(&self, benchmark: Benchmark) -> Option<FoldScheme> {
         match (self, benchmark) {
             (_, Benchmark::Pascal) => Some(FoldScheme::Contiguous),
             (Self::Ssp(_) | Self::Mlc(_), Benchmark::Coco) => Some(FoldScheme::Contiguous),
-            (Self::Hsnet(_) | Self::Imr(_), Benchmark::Coco) => Some(FoldScheme::Interleaved),
+            (_, Benchmark::Coco) => Some(FoldScheme::Interleaved),
             (_, Benchmark::Fss1000 | Benchmark::Own) => None,
         }
     }
@@ -133,6 +155,7 @@ impl std::fmt::Display for ModelOptions {
             Self::Imr(config) => {
                 write!(f, "imr with {}, {} stages", config.backbone.network, config.stages)
             }
+            Self::Amp(config) => write!(f, "amp with {}", config.backbone),
         }
     }
 }
@@ -168,6 +191,11 @@ pub fn load_model(
         }
         ModelOptions::Imr(config) => {
             let (model, report) = config.init(device, 0)?.load(weights)?;
+            (Box::new(model.fold()), report)
+        }
+        ModelOptions::Amp(config) => {
+            config.validate()?;
+            let (model, report) = config.init(device, 0).load(weights)?;
             (Box::new(model.fold()), report)
         }
     })

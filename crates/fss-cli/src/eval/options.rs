@@ -121,7 +121,7 @@ impl FoldArgs {
 #[command(next_help_heading = "Protocol")]
 pub struct ProtocolArgs {
     /// How episodes are drawn and scored [default: as the method was published; ssp and mlc: official,
-    /// hsnet and imr: hsnet]
+    /// all others: hsnet]
     #[arg(long, value_enum)]
     protocol: Option<ProtocolName>,
     /// hsnet: compare at the query's own size instead of 400 x 400
@@ -145,11 +145,7 @@ enum ProtocolName {
 impl ProtocolArgs {
     /// The protocol for a model; `refine` is whether refinement was asked for.
     pub fn protocol(&self, model: &ModelOptions, refine: bool) -> Result<Protocol, Failure> {
-        let own_side = match model {
-            ModelOptions::Hsnet(config) => Some(config.side),
-            ModelOptions::Imr(config) => Some(config.image_side()),
-            _ => None,
-        };
+        let own_side = model.image_side();
         let usual = match own_side {
             Some(_) => ProtocolName::Hsnet,
             None => ProtocolName::Official,
