@@ -94,7 +94,7 @@ fn vgg(shapes: &Shapes<'_>) -> Option<ImagenetConfig> {
     let &[width, 3, 3, 3] = *first else { return None };
     let networks = [ImagenetNetwork::Vgg16, ImagenetNetwork::Vgg16Bn];
     let configs = networks.map(|network| ImagenetConfig { network, width });
-    configs.into_iter().find(|config| holds(shapes, config))
+    configs.into_iter().find(|config| config.validate().is_ok() && holds(shapes, config))
 }
 
 /// Whether all tensors of a VGG are there, under torchvision's names or those of AMP.
