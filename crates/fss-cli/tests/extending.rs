@@ -10,7 +10,8 @@ use fss_support::pth::{Entry, write_legacy_checkpoint};
 
 /// A checkpoint in the format before PyTorch 1.6.
 fn official(scratch: &Scratch, name: &str, tensors: Vec<NamedTensor>) {
-    let entries = tensors.into_iter().map(|NamedTensor { key, shape, values }| (key, shape, values));
+    let entries =
+        tensors.into_iter().map(|NamedTensor { key, shape, values }| (key, shape, values));
     write_legacy_checkpoint(&scratch.path(name), &entries.collect::<Vec<Entry>>(), &[]);
 }
 

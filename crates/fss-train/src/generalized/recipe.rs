@@ -15,7 +15,7 @@ use crate::TrainError;
 use crate::digest::fingerprint;
 use crate::recipe::CheckpointSettings;
 use crate::recipe::diff::compare;
-use crate::recipe::parse::{EXTENDS, merge, one_line};
+use crate::recipe::parse::{EXTENDS, parse};
 use crate::schedule::Schedule;
 
 /// Which of the two stages.
@@ -239,37 +239,8 @@ impl GfssRecipe {
     /// # Errors
     /// [`TrainError::Recipe`] naming the key that is unknown, missing, of a wrong type or senseless.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, TrainError> {
-        let error = |problem: String, remedy: &str| TrainError::Recipe {
-            origin: origin.to_owned(),
-            problem,
-            remedy: remedy.to_owned(),
-        };
-        let unreadable = |e: toml::de::Error| {
-            error(one_line(&e.to_string()), "correct the file; the built-in recipes show all keys")
-        };
-        let mut table: Table = toml::from_str(text).map_err(unreadable)?;
-        let recipe: Self = match table.remove(EXTENDS) {
-            // Straight from the text, because errors then carry line and column.
-            None => toml::from_str(text).map_err(unreadable)?,
-            Some(toml::Value::String(base)) => {
-                let mut whole = Self::builtin(&base)?.to_table();
-                merge(&mut whole, table);
-                toml::Value::Table(whole).try_into().map_err(unreadable)?
-            }
-            Some(_) => {
-                return Err(error(
-                    format!("`{EXTENDS}` is no text"),
-                    "give the name of a built-in recipe in quotes",
-                ));
-            }
-        };
-        recipe.check().map_err(|e| match e {
-            TrainError::Recipe { problem, remedy, .. } => {
-                TrainError::Recipe { origin: origin.to_owned(), problem, remedy }
-            }
-            other => error(other.to_string(), "correct the file"),
-        })?;
-        Ok(recipe)
+        let built_in = |name: &str, _: &Table| Ok(Self::builtin(name)?.to_table());
+        parse(text, origin, built_in, Self::check)
     }
 
     /// The recipe as a TOML file that [`load`](Self::load) reads.

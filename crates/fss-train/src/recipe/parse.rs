@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::Recipe;
@@ -11,6 +12,48 @@ use crate::TrainError;
 
 /// The key by which a file names the built-in recipe that it starts from.
 pub(crate) const EXTENDS: &str = "extends";
+
+/// A recipe of any kind from a TOML text that `origin` names in errors. With `extends = "<built-in>"` all
+/// that is not given comes from the table that `built_in` makes for that name and the changes.
+pub(crate) fn parse<R: DeserializeOwned>(
+    text: &str,
+    origin: &str,
+    built_in: impl Fn(&str, &Table) -> Result<Table, TrainError>,
+    check: impl Fn(&R) -> Result<(), TrainError>,
+) -> Result<R, TrainError> {
+    let error = |problem: String, remedy: &str| TrainError::Recipe {
+        origin: origin.to_owned(),
+        problem,
+        remedy: remedy.to_owned(),
+    };
+    let unreadable = |e: toml::de::Error| {
+        error(one_line(&e.to_string()), "correct the file; the built-in recipes show all keys")
+    };
+    let mut table: Table = toml::from_str(text).map_err(unreadable)?;
+    let recipe: R = match table.remove(EXTENDS) {
+        // Straight from the text, because errors then carry line and column.
+        None => toml::from_str(text).map_err(unreadable)?,
+        Some(Value::String(base)) => {
+            let mut whole = built_in(&base, &table)
+                .map_err(|e| error(format!("`{EXTENDS}`: {e}"), "name a built-in recipe"))?;
+            merge(&mut whole, table);
+            Value::Table(whole).try_into().map_err(unreadable)?
+        }
+        Some(_) => {
+            return Err(error(
+                format!("`{EXTENDS}` is no text"),
+                "give the name of a built-in recipe in quotes",
+            ));
+        }
+    };
+    check(&recipe).map_err(|e| match e {
+        TrainError::Recipe { problem, remedy, .. } => {
+            TrainError::Recipe { origin: origin.to_owned(), problem, remedy }
+        }
+        other => error(other.to_string(), "see the section `data`"),
+    })?;
+    Ok(recipe)
+}
 
 impl Recipe {
     /// Reads a recipe file.
@@ -29,40 +72,12 @@ impl Recipe {
     /// # Errors
     /// [`TrainError::Recipe`] naming the key that is unknown, missing, of a wrong type or senseless.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, TrainError> {
-        let error = |problem: String, remedy: &str| TrainError::Recipe {
-            origin: origin.to_owned(),
-            problem,
-            remedy: remedy.to_owned(),
+        let built_in = |name: &str, changes: &Table| {
+            let mut whole = Self::builtin(name)?.to_table();
+            supersede(&mut whole, changes);
+            Ok(whole)
         };
-        let unreadable = |e: toml::de::Error| {
-            error(one_line(&e.to_string()), "correct the file; the built-in recipes show all keys")
-        };
-        let mut table: Table = toml::from_str(text).map_err(unreadable)?;
-        let recipe: Self = match table.remove(EXTENDS) {
-            // Straight from the text, because errors then carry line and column.
-            None => toml::from_str(text).map_err(unreadable)?,
-            Some(Value::String(base)) => {
-                let base = Self::builtin(&base)
-                    .map_err(|e| error(format!("`{EXTENDS}`: {e}"), "name a built-in recipe"))?;
-                let mut whole = base.to_table();
-                supersede(&mut whole, &table);
-                merge(&mut whole, table);
-                Value::Table(whole).try_into().map_err(unreadable)?
-            }
-            Some(_) => {
-                return Err(error(
-                    format!("`{EXTENDS}` is no text"),
-                    "give the name of a built-in recipe in quotes",
-                ));
-            }
-        };
-        recipe.check().map_err(|e| match e {
-            TrainError::Recipe { problem, remedy, .. } => {
-                TrainError::Recipe { origin: origin.to_owned(), problem, remedy }
-            }
-            other => error(other.to_string(), "see the section `data`"),
-        })?;
-        Ok(recipe)
+        parse(text, origin, built_in, Self::check)
     }
 
     /// The recipe as a TOML file that [`load`](Self::load) reads.
@@ -95,7 +110,7 @@ fn supersede(base: &mut Table, over: &Table) {
     }
 }
 
-pub(crate) fn merge(base: &mut Table, over: Table) {
+fn merge(base: &mut Table, over: Table) {
     for (key, value) in over {
         match (base.get_mut(&key), value) {
             // A tagged choice is replaced as a whole when the tag changes, because the fields of
@@ -117,7 +132,7 @@ fn same_choice(old: &Table, new: &Table) -> bool {
     })
 }
 
-pub(crate) fn one_line(text: &str) -> String {
+fn one_line(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
