@@ -64,7 +64,8 @@ mod tests {
         let dog = logits([[0.5, 2.0, 7.0], [0.0, 3.0, 9.0]]);
         let merged = merge_ways(vec![cat, dog]).unwrap();
         assert_eq!(merged.dims(), [1, 3, 1, 3]);
-        let winners = merged.argmax(1).into_data().convert::<i64>().to_vec::<i64>().unwrap();
+        let winners =
+            merged.argmax(1).into_data().convert::<i64>().try_to_vec::<i64>().expect("labels");
         assert_eq!(winners, [0, 2, 1]);
     }
 

@@ -4,8 +4,11 @@ use fss_metrics::{GeneralizedScores, Spread};
 
 use super::evaluate::GfssEvaluation;
 
+/// A name and how its values are made of something.
+type Named<T, V> = (&'static str, fn(&T) -> V);
+
 /// The columns of the table.
-const COLUMNS: [(&str, fn(&GeneralizedScores) -> Option<f64>); 4] = [
+const COLUMNS: [Named<GeneralizedScores, Option<f64>>; 4] = [
     ("base", |scores| scores.base),
     ("novel", |scores| scores.novel),
     ("total", |scores| scores.total),
@@ -28,7 +31,7 @@ pub fn generalized_table(evaluation: &GfssEvaluation) -> String {
     if evaluation.seeds.len() > 1 {
         let spreads: Vec<Option<Spread>> =
             COLUMNS.iter().map(|(_, of)| evaluation.spread(*of)).collect();
-        let parts: [(&str, fn(&Spread) -> f64); 2] =
+        let parts: [Named<Spread, f64>; 2] =
             [("mean", |spread| spread.mean), ("deviation", |spread| spread.deviation)];
         for (name, of) in parts {
             let values = spreads.iter().map(|spread| percent(spread.as_ref().map(of)));

@@ -109,7 +109,7 @@ pub fn train_generalized<M: StagedModel>(
     let devices = 1 + run.more_devices.len();
     let share = run.recipe.samples.batch / devices;
     let norms = run.recipe.stage == Stage::Base && !run.recipe.train.freeze_backbone;
-    if run.recipe.samples.batch % devices != 0 || (norms && devices > 1 && share < 2) {
+    if !run.recipe.samples.batch.is_multiple_of(devices) || (norms && devices > 1 && share < 2) {
         return Err(TrainError::setting(
             format!(
                 "a batch of {} cannot be shared by {devices} devices",

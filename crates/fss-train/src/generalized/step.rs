@@ -13,6 +13,7 @@ use crate::optim::{Group, NamedOptimizer, clip_gradients, mean_gradients, scale_
 
 /// The images of an iteration.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum StageBatch {
     /// Stage 1.
     Base(LabelledBatch),
