@@ -18,10 +18,10 @@ use crate::progress::Screen;
 
 /// Write the lists of generalized segmentation (POP) in their official format
 ///
-/// Makes OUT/fold<F> (OUT/fold<F>_filter with --filter-novel) with train_fold<F>.txt, a list of images for each
-/// base and novel class, and fold<F>_<K>shot_seed<S>.txt for every shot and seed, drawn as the official code
-/// draws them. Training draws the same ones by itself; lists are for looking at, changing (`data.lists` of a
-/// recipe), and other programs.
+/// Makes `OUT/fold<F>` (`OUT/fold<F>_filter` with --filter-novel) with `train_fold<F>.txt`, a list of images for
+/// each base and novel class, and `fold<F>_<K>shot_seed<S>.txt` for every shot and seed, drawn as the official
+/// code draws them. Training draws the same ones by itself; lists are for looking at, changing (`data.lists` of
+/// a recipe), and other programs.
 #[derive(Debug, Args)]
 pub struct ListsArgs {
     /// The fold, or several, whose classes are novel
