@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod amp;
+pub mod canet;
 mod dropout;
 mod erased;
 mod error;
@@ -18,17 +19,20 @@ mod layers;
 pub mod loss;
 pub mod mlc;
 mod model;
+pub mod pgnet;
 pub mod pop;
 mod prototypes;
 pub mod psp;
 pub mod pspnet;
 mod pyramid;
 pub mod reg_aspp;
+mod siblings;
 pub mod ssp;
 mod tensors;
 mod ways;
 
 pub use amp::{Amp, AmpConfig, AmpMemory, AmpSupport};
+pub use canet::{Canet, CanetConfig, CanetSupport};
 pub use dropout::Dropout;
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
@@ -45,12 +49,14 @@ pub use model::{
     CamBatch, EpisodeBatch, Features, FewShotModel, LossTerm, Losses, PSEUDO_IGNORE, PseudoBatch,
     Shot, ShotRule, Statistic, TrainableModel,
 };
+pub use pgnet::{Pgnet, PgnetConfig, PgnetSupport};
 pub use pop::{MapClassifier, NovelPart, Pop, PopConfig, PopHead};
 pub use psp::PspModule;
 pub use pspnet::{Pspnet, PspnetConfig};
+pub use siblings::Residual;
 pub use ssp::{Refine, Ssp, SspConfig, SspSupport};
 pub use tensors::{image_tensor, mask_tensor};
-pub use ways::merge_ways;
+pub use ways::{merge_ways, rival_ways};
 
 /// The label of pixels that count neither as foreground nor as background.
 pub const IGNORE_INDEX: i64 = 255;

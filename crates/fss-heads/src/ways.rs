@@ -33,6 +33,34 @@ pub(crate) fn compete(mut margins: Vec<Tensor<4>>) -> Result<Tensor<4>, HeadErro
 /// [`HeadError::NoSupport`] without ways; [`HeadError::Shape`] for logits of other than two classes, or
 /// of another size than those of the first way.
 pub fn merge_ways(per_way: Vec<Tensor<4>>) -> Result<Tensor<4>, HeadError> {
+    check(&per_way)?;
+    compete(per_way.into_iter().map(margin).collect())
+}
+
+/// For each way, its class against all else among logits of several ways, by the rule of DENet's code: the
+/// background is the largest background of all ways, and a way competes with it and with the foreground of
+/// all others. Unlike [`merge_ways`], it compares logits of different ways as they are.
+///
+/// # Shapes
+/// - each of `per_way`: `[B, 2, H, W]`, background first
+/// - output: for each way, `[B, 2, H, W]`
+///
+/// # Errors
+/// As [`merge_ways`].
+pub fn rival_ways(per_way: Vec<Tensor<4>>) -> Result<Vec<Tensor<4>>, HeadError> {
+    check(&per_way)?;
+    let part = |channel: usize| per_way.iter().map(move |way| way.clone().narrow(1, channel, 1));
+    let background = part(0).reduce(Tensor::max_pair).ok_or(HeadError::NoSupport)?;
+    let foregrounds: Vec<Tensor<4>> = part(1).collect();
+    let pairs = foregrounds.iter().enumerate().map(|(way, own)| {
+        let others = foregrounds.iter().enumerate().filter(|(other, _)| *other != way);
+        let rival = others.fold(background.clone(), |most, (_, one)| most.max_pair(one.clone()));
+        Tensor::cat(vec![rival, own.clone()], 1)
+    });
+    Ok(pairs.collect())
+}
+
+fn check(per_way: &[Tensor<4>]) -> Result<(), HeadError> {
     let want = per_way.first().ok_or(HeadError::NoSupport)?.dims();
     for (way, logits) in per_way.iter().enumerate() {
         let got = logits.dims();
@@ -44,7 +72,7 @@ pub fn merge_ways(per_way: Vec<Tensor<4>>) -> Result<Tensor<4>, HeadError> {
             });
         }
     }
-    compete(per_way.into_iter().map(margin).collect())
+    Ok(())
 }
 
 #[cfg(test)]

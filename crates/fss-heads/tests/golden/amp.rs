@@ -3,28 +3,16 @@
 use std::collections::BTreeMap;
 
 use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use fss_backbone::{ComputePrecision, ImagenetConfig, NormSource, TrainingPass, module_tensors};
 use fss_heads::amp::{ALPHA, LevelProxies, Rivals, binary_logits};
 use fss_heads::{Amp, AmpConfig, AmpMemory, FewShotModel, LabelledBatch, Shot};
 use fss_kernels::{Corners, resize_bilinear};
 use fss_support::fill;
-use fss_support::golden::{Case, assert_close, cases, directory, report_optional};
+use fss_support::golden::{Case, cases, report_optional};
 
+use crate::extending::{EVALUATION, TRAINING, check_gradients, close, key_lists, maps, of_shot};
 use crate::support::{filled_module, labels, tensor, values};
-
-/// Tolerance as a fraction of the largest magnitude of a tensor, beside the stated gap between float32
-/// and float64: in evaluation, and in training, where norms over few pixels amplify rounding.
-const EVALUATION: f32 = 1e-5;
-const TRAINING: f32 = 1e-4;
-
-/// Asserts that values are those of tensor `name`.
-fn close(case: &Case, name: &str, got: &[f32], fraction: f32) {
-    let want = case.f32(name).1;
-    let largest = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let tolerance = fraction * largest + 10.0 * case.f32_gap(name);
-    assert_close(&format!("{}: {name}", case.name), got, &want, tolerance);
-}
 
 fn class_ids(case: &Case) -> Vec<usize> {
     case.i64("labels").1.into_iter().map(|id| usize::try_from(id).expect("a class id")).collect()
@@ -35,21 +23,6 @@ fn filled(case: &Case, classes: &str, device: &Device) -> Amp {
     let network = case.str_setting("backbone").parse().expect("a backbone's name");
     let config = AmpConfig::new(ImagenetConfig::new(network), case.usize_setting(classes));
     filled_module(config.init(device, 0), "", |_, values| values)
-}
-
-/// A float tensor `[.., c, h, w]` with all leading axes made one.
-fn maps(case: &Case, name: &str, device: &Device) -> Tensor<4> {
-    let (shape, values) = case.f32(name);
-    let [.., c, h, w] = shape[..] else { panic!("{name}: maps of shape {shape:?}") };
-    let count = values.len() / (c * h * w);
-    Tensor::from_data(TensorData::new(values, [count, c, h, w]), device)
-}
-
-/// Every `count`th of a batch of samples with `count` shots each, from `shot` on.
-fn of_shot<const D: usize>(all: &Tensor<D>, shot: usize, count: usize) -> Tensor<D> {
-    let samples = all.dims()[0] / count;
-    let picked = (0..samples).map(|sample| all.clone().narrow(0, sample * count + shot, 1));
-    Tensor::cat(picked.collect(), 0)
 }
 
 #[test]
@@ -180,7 +153,7 @@ fn golden_amp_training() {
             sorted.sort_unstable();
             sorted
         });
-        check_gradients(case, &gradients);
+        check_gradients(case, "grad/", &gradients);
         check_step(case, &model, &gradients);
 
         let moved = module_tensors(&model.absorb(&losses.statistics)).expect("tensors");
@@ -213,30 +186,6 @@ fn gradients(model: &Amp, loss: Tensor<1>) -> BTreeMap<String, Vec<f32>> {
     named
 }
 
-fn check_gradients(case: &Case, gradients: &BTreeMap<String, Vec<f32>>) {
-    let mut compared = 0;
-    for name in case.names().iter().filter(|name| name.starts_with("grad/")) {
-        let key = &name["grad/".len()..];
-        match key.split_once('/') {
-            None => close(case, name, &gradients[key], TRAINING),
-            Some((key, "first4096")) => close(case, name, &gradients[key][..4096], TRAINING),
-            Some((key, "l2")) => {
-                let norm = gradients[key].iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-                let want = f64::from(case.f32(name).1[0]);
-                let gap = 10.0 * f64::from(case.f32_gap(name));
-                assert!(
-                    (norm - want).abs() <= (1e-3 * want).max(gap),
-                    "{}: {name}: {norm}",
-                    case.name
-                );
-            }
-            Some((_, other)) => panic!("{}: an unknown part {other}", case.name),
-        }
-        compared += 1;
-    }
-    assert!(compared > 0, "{}: no gradient to compare", case.name);
-}
-
 /// The first step of RMSprop without momentum: the squares' average starts at zero.
 fn check_step(case: &Case, model: &Amp, gradients: &BTreeMap<String, Vec<f32>>) {
     let setting = |key: &str| case.settings["optimizer"][key].as_f64().expect("a number");
@@ -260,35 +209,19 @@ fn check_step(case: &Case, model: &Amp, gradients: &BTreeMap<String, Vec<f32>>) 
     }
 }
 
-/// The official lists of keys and shapes, where the golden folder has them: our state dict has the
-/// same, in the same order.
+/// Our state dict has the keys and shapes of the official lists, in the same order.
 #[test]
 fn golden_amp_keys() {
-    let entries = std::fs::read_dir(directory().join("denet")).into_iter().flatten().flatten();
-    let mut count = 0;
-    for path in entries.map(|entry| entry.path()) {
-        let name = path.file_stem().expect("a file name").to_string_lossy().into_owned();
-        let parts: Vec<&str> = name.split('_').collect();
-        let ["keys", "amp", backbone, classes] = parts[..] else { continue };
-        let network = backbone.parse().expect("a backbone's name");
-        let config =
-            AmpConfig::new(ImagenetConfig::new(network), classes.parse().expect("a number"));
+    let lists = key_lists("amp");
+    for (name, official) in &lists {
+        let network = name[0].parse().expect("a backbone's name");
+        let classes = name[1].parse().expect("a number of classes");
+        let config = AmpConfig::new(ImagenetConfig::new(network), classes);
         config.validate().expect("a published model");
         let ours = config.init(&Device::flex(), 0).state_dict().expect("tensors");
         let ours: Vec<(String, Vec<usize>)> =
             ours.into_iter().map(|tensor| (tensor.key, tensor.shape)).collect();
-        let text = std::fs::read_to_string(&path).expect("a key list");
-        let official: Vec<(String, Vec<usize>)> = text
-            .lines()
-            .map(|line| {
-                let columns: Vec<&str> = line.split('\t').collect();
-                let numbers = columns[2].split('x');
-                (columns[0].to_owned(), numbers.filter_map(|n| n.parse().ok()).collect())
-            })
-            .filter(|(key, _)| !key.ends_with("num_batches_tracked"))
-            .collect();
-        assert_eq!(ours, official, "{name}");
-        count += 1;
+        assert_eq!(&ours, official, "{name:?}");
     }
-    report_optional("denet/keys_amp_", count);
+    report_optional("denet/keys_amp_", lists.len());
 }

@@ -1,10 +1,12 @@
 //! Golden tests of the heads: outputs of the official code with weights by the fill rule.
 
 mod amp;
+mod extending;
 mod hsnet;
 mod imr;
 mod mlc;
 mod pop;
+mod siblings;
 mod ssp;
 mod support;
 
