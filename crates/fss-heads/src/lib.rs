@@ -9,6 +9,7 @@
 
 pub mod amp;
 pub mod canet;
+pub mod denet;
 mod dropout;
 mod erased;
 mod error;
@@ -33,6 +34,7 @@ mod ways;
 
 pub use amp::{Amp, AmpConfig, AmpMemory, AmpSupport};
 pub use canet::{Canet, CanetConfig, CanetSupport};
+pub use denet::{Denet, DenetConfig, DenetSupport};
 pub use dropout::Dropout;
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;

@@ -1,6 +1,7 @@
 //! Golden tests of the heads: outputs of the official code with weights by the fill rule.
 
 mod amp;
+mod denet;
 mod extending;
 mod hsnet;
 mod imr;
