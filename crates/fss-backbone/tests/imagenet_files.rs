@@ -301,8 +301,8 @@ fn inspection_names_networks_and_methods() {
         let backbone = checkpoint(&model);
         for (head, method, words) in [
             ("estimator.weight", "denet", "DENet with {}: 21 classes with the background"),
-            ("fuse_history.0.weight", "can", "CANet (DENet's code) with {}"),
-            ("gau_1.theta.weight", "pgn", "PGNet (DENet's code) with {}"),
+            ("fuse_history.0.weight", "canet", "CANet (DENet's code) with {}"),
+            ("gau_1.theta.weight", "pgnet", "PGNet (DENet's code) with {}"),
             (
                 "level1_classifier.weight",
                 "amp",

@@ -11,7 +11,10 @@ use fss_core::backbone::{
     inspect_weights,
 };
 use fss_core::generalized::{GeneralizedMethod, GeneralizedOptions};
-use fss_core::heads::{AmpConfig, FirstMask, HsnetConfig, ImrConfig, SupportMask};
+use fss_core::heads::{
+    AmpConfig, CanetConfig, DenetConfig, FirstMask, HsnetConfig, ImrConfig, PgnetConfig,
+    SupportMask,
+};
 use fss_core::{Depth, ModelOptions, Refine};
 
 use crate::failure::Failure;
@@ -73,8 +76,14 @@ pub enum Method {
     Hsnet,
     /// Segmentation from image-label text (IJCAI 2022)
     Imr,
+    /// Dynamic extension nets (ACM MM 2020)
+    Denet,
     /// Adaptive masked proxies (ICCV 2019), as DENet's code has it
     Amp,
+    /// Dense comparison (CVPR 2019), as DENet's code has it
+    Canet,
+    /// Graph attention (ICCV 2019), as DENet's code has it
+    Pgnet,
     /// Orthogonal prototypes, generalized (CVPR 2023): all base and novel classes at once
     Pop,
     /// The baseline of POP's code
@@ -99,7 +108,10 @@ impl fmt::Display for Method {
             Self::Mlc => "mlc",
             Self::Hsnet => "hsnet",
             Self::Imr => "imr",
+            Self::Denet => "denet",
             Self::Amp => "amp",
+            Self::Canet => "canet",
+            Self::Pgnet => "pgnet",
             Self::Pop => "pop",
             Self::Pspnet => "pspnet",
         })
@@ -161,7 +173,10 @@ impl ModelArgs {
                 ModelOptions::Hsnet(config)
             }
             Method::Imr => ModelOptions::Imr(self.imr(summary.as_ref(), &metadata)?),
+            Method::Denet => ModelOptions::Denet(self.extending(method, DenetConfig::of_file)?),
             Method::Amp => ModelOptions::Amp(self.extending(method, AmpConfig::of_file)?),
+            Method::Canet => ModelOptions::Canet(self.extending(method, CanetConfig::of_file)?),
+            Method::Pgnet => ModelOptions::Pgnet(self.extending(method, PgnetConfig::of_file)?),
             Method::Pop | Method::Pspnet => {
                 return Err(Failure::request(
                     format!(
@@ -345,6 +360,7 @@ fn no_such_backbone(method: Method, name: &str) -> Failure {
         Method::Ssp | Method::Mlc => Depth::NAMES.join(", "),
         Method::Hsnet => TapNetwork::NAMES.join(", "),
         Method::Imr => "vgg16, resnet50".to_owned(),
+        Method::Denet | Method::Canet | Method::Pgnet => "resnet50, densenet121".to_owned(),
         Method::Amp => "vgg16, vgg16_bn".to_owned(),
         Method::Pop | Method::Pspnet => "resnet50, resnet101, resnet152".to_owned(),
     };

@@ -4,8 +4,10 @@ mod common;
 
 use common::Scratch;
 use fss_core::Device;
-use fss_core::backbone::{ImagenetConfig, ImagenetNetwork, NamedTensor};
-use fss_core::heads::AmpConfig;
+use fss_core::backbone::{
+    ImagenetConfig, ImagenetNetwork, NamedTensor, OfficialKeys, module_tensors,
+};
+use fss_core::heads::{AmpConfig, CanetConfig, DenetConfig, PgnetConfig};
 use fss_support::pth::{Entry, write_legacy_checkpoint};
 
 /// A checkpoint in the format before PyTorch 1.6.
@@ -57,4 +59,49 @@ fn amp_from_an_official_checkpoint() {
          --query queries --out no",
     );
     assert!(message.contains("no model of amp"), "{message}");
+}
+
+fn narrow(network: ImagenetNetwork) -> ImagenetConfig {
+    ImagenetConfig::new(network).with_width(4)
+}
+
+fn tensors<M: OfficialKeys>(model: &M) -> Vec<NamedTensor> {
+    module_tensors(model).unwrap()
+}
+
+#[test]
+fn denet_from_an_official_checkpoint() {
+    let scratch = Scratch::with_images();
+    let model = DenetConfig::new(narrow(ImagenetNetwork::Densenet121), 21);
+    official(&scratch, "denet.bin", tensors(&model.init(&Device::default(), 0)));
+    works(&scratch, "denet.bin", "denet");
+    let message = scratch.fails(
+        "predict --model denet --weights weights.safetensors --support support.jpg:support.png \
+         --query queries --out no",
+    );
+    assert!(message.contains("no model of denet"), "{message}");
+}
+
+#[test]
+fn canet_from_an_official_checkpoint() {
+    let scratch = Scratch::with_images();
+    let model = CanetConfig::new(narrow(ImagenetNetwork::Resnet50)).init(&Device::default(), 0);
+    official(&scratch, "canet.bin", tensors(&model));
+    works(&scratch, "canet.bin", "canet");
+}
+
+#[test]
+fn pgnet_from_an_official_checkpoint() {
+    let scratch = Scratch::with_images();
+    let model = PgnetConfig::new(narrow(ImagenetNetwork::Resnet50)).init(&Device::default(), 0);
+    official(&scratch, "pgnet.bin", tensors(&model));
+    works(&scratch, "pgnet.bin", "pgnet");
+    // Half of a file is no model.
+    let bytes = std::fs::read(scratch.path("pgnet.bin")).unwrap();
+    std::fs::write(scratch.path("half.bin"), &bytes[..bytes.len() / 2]).unwrap();
+    let message = scratch.fails(
+        "predict --model pgnet --weights half.bin --support support.jpg:support.png --query queries \
+         --out no",
+    );
+    assert!(message.contains("half.bin"), "{message}");
 }

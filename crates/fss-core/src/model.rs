@@ -9,7 +9,10 @@ use fss_backbone::{
 };
 use fss_data::Benchmark;
 use fss_data::folds::FoldScheme;
-use fss_heads::{AmpConfig, AnyModel, HsnetConfig, ImrConfig, MlcConfig, Refine, SspConfig};
+use fss_heads::{
+    AmpConfig, AnyModel, CanetConfig, DenetConfig, HsnetConfig, ImrConfig, MlcConfig, PgnetConfig,
+    Refine, SspConfig,
+};
 
 use crate::Error;
 
@@ -34,8 +37,14 @@ pub enum ModelOptions {
     Hsnet(HsnetConfig),
     /// IMR-HSNet (segmentation from image-label text).
     Imr(ImrConfig),
+    /// DENet (dynamic extension nets).
+    Denet(DenetConfig),
     /// AMP (adaptive masked proxies), as DENet's code has it.
     Amp(AmpConfig),
+    /// CANet (dense comparison), as DENet's code has it.
+    Canet(CanetConfig),
+    /// PGNet (graph attention), as DENet's code has it.
+    Pgnet(PgnetConfig),
 }
 
 impl ModelOptions {
@@ -77,7 +86,10 @@ impl ModelOptions {
             Self::Hsnet(HsnetConfig { backbone, .. }) | Self::Imr(ImrConfig { backbone, .. }) => {
                 backbone.width = width;
             }
-            Self::Amp(AmpConfig { backbone, .. }) => backbone.width = width,
+            Self::Denet(DenetConfig { backbone, .. })
+            | Self::Amp(AmpConfig { backbone, .. })
+            | Self::Canet(CanetConfig { backbone, .. })
+            | Self::Pgnet(PgnetConfig { backbone, .. }) => backbone.width = width,
         }
         self
     }
@@ -110,10 +122,13 @@ impl ModelOptions {
         }
     }
 
-    /// The backbone, if it is one of DENet's code (AMP).
+    /// The backbone, if it is one of DENet's code (DENet, AMP, CANet, PGNet).
     pub fn imagenet(&self) -> Option<&ImagenetConfig> {
         match self {
+            Self::Denet(config) => Some(&config.backbone),
             Self::Amp(config) => Some(&config.backbone),
+            Self::Canet(config) => Some(&config.backbone),
+            Self::Pgnet(config) => Some(&config.backbone),
             _ => None,
         }
     }
@@ -124,7 +139,10 @@ impl ModelOptions {
             Self::Ssp(_) | Self::Mlc(_) => None,
             Self::Hsnet(config) => Some(config.side),
             Self::Imr(config) => Some(config.image_side()),
+            Self::Denet(config) => Some(config.side),
             Self::Amp(config) => Some(config.side),
+            Self::Canet(config) => Some(config.side),
+            Self::Pgnet(config) => Some(config.side),
         }
     }
 
@@ -155,7 +173,10 @@ impl std::fmt::Display for ModelOptions {
             Self::Imr(config) => {
                 write!(f, "imr with {}, {} stages", config.backbone.network, config.stages)
             }
+            Self::Denet(config) => write!(f, "denet with {}", config.backbone),
             Self::Amp(config) => write!(f, "amp with {}", config.backbone),
+            Self::Canet(config) => write!(f, "canet with {}", config.backbone),
+            Self::Pgnet(config) => write!(f, "pgnet with {}", config.backbone),
         }
     }
 }
@@ -191,6 +212,21 @@ pub fn load_model(
         }
         ModelOptions::Imr(config) => {
             let (model, report) = config.init(device, 0)?.load(weights)?;
+            (Box::new(model.fold()), report)
+        }
+        ModelOptions::Denet(config) => {
+            config.validate()?;
+            let (model, report) = config.init(device, 0).load(weights)?;
+            (Box::new(model.fold()), report)
+        }
+        ModelOptions::Canet(config) => {
+            config.validate()?;
+            let (model, report) = config.init(device, 0).load(weights)?;
+            (Box::new(model.fold()), report)
+        }
+        ModelOptions::Pgnet(config) => {
+            config.validate()?;
+            let (model, report) = config.init(device, 0).load(weights)?;
             (Box::new(model.fold()), report)
         }
         ModelOptions::Amp(config) => {

@@ -16,8 +16,8 @@ const BACKBONE: &str = "backbone.";
 /// The tensor that tells a method, its name, and how it is written.
 const METHODS: [(&str, &str, &str); 4] = [
     ("estimator.weight", "denet", "DENet"),
-    ("fuse_history.0.weight", "can", "CANet (DENet's code)"),
-    ("gau_1.theta.weight", "pgn", "PGNet (DENet's code)"),
+    ("fuse_history.0.weight", "canet", "CANet (DENet's code)"),
+    ("gau_1.theta.weight", "pgnet", "PGNet (DENet's code)"),
     ("level1_classifier.weight", "amp", "AMP (DENet's code)"),
 ];
 

@@ -44,7 +44,7 @@ pub struct WeightsSummary {
     /// The network that DENet and its siblings read and that the file holds, by itself or as the
     /// backbone of a model; a ResNet or a VGG-16 without batch norm is one with taps as well.
     pub imagenet: Option<ImagenetConfig>,
-    /// The method of a model of DENet's code: `denet`, `can`, `pgn` or `amp`.
+    /// The method of a model of DENet's code: `denet`, `amp`, `canet` or `pgnet`.
     pub extending: Option<&'static str>,
     /// Text entries beside the tensors; safetensors and burnpack files may have some.
     pub metadata: BTreeMap<String, String>,
