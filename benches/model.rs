@@ -1,4 +1,5 @@
-//! Backbones alone and whole episodes: SSP and MLC at 473x473, HSNet and IMR at 400x400, CLIP's maps at 224x224.
+//! Backbones alone and whole episodes: SSP and MLC at 473x473, HSNet and IMR at 400x400, DENet at 321x321,
+//! CLIP's maps at 224x224.
 
 mod inputs;
 
@@ -6,8 +7,12 @@ use std::hint::black_box;
 
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 use fss_core::backbone::clip::{CamPair, CamTarget, ClipConfig};
-use fss_core::backbone::{DeepStemResNetConfig, TapBackboneConfig, TapNetwork};
-use fss_core::heads::{FewShotModel, HsnetConfig, ImrConfig, MlcConfig, Shot, Ssp, SspConfig};
+use fss_core::backbone::{
+    DeepStemResNetConfig, ImagenetConfig, ImagenetNetwork, TapBackboneConfig, TapNetwork,
+};
+use fss_core::heads::{
+    DenetConfig, FewShotModel, HsnetConfig, ImrConfig, MlcConfig, Shot, Ssp, SspConfig,
+};
 use fss_core::{Depth, Device, Refine};
 use inputs::{object_mask, tensor};
 
@@ -168,6 +173,21 @@ fn imr_episode(c: &mut Criterion) {
     group.finish();
 }
 
+fn denet_episode(c: &mut Criterion) {
+    for network in [ImagenetNetwork::Resnet50, ImagenetNetwork::Densenet121] {
+        let config = DenetConfig::new(ImagenetConfig::new(network), 21);
+        let model = config.init(&Device::flex(), 0).fold();
+        let mut group = c.benchmark_group(format!("denet {network} episode 321x321"));
+        group.sample_size(10);
+        for shots in [1, 5] {
+            group.bench_function(format!("{shots}-shot"), |b| {
+                episode(b, &model, config.side, shots, 1.0 / 16.0)
+            });
+        }
+        group.finish();
+    }
+}
+
 /// A coarse map of one of 20 names in a 224x224 image, whose text features are known.
 fn clip(c: &mut Criterion) {
     let device = Device::flex();
@@ -197,6 +217,7 @@ criterion_group!(
     taps,
     hsnet_episode,
     imr_episode,
+    denet_episode,
     several_ways,
     clip
 );

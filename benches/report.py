@@ -37,6 +37,11 @@ EPISODES = [
     ("pop head step 15+5 classes/2 images", ("pop_image",), "step"),
     ("psp decoder 60x60/taken apart", ("pop_image",), "decoder"),
     ("pop resnet50 473x473/image", ("pop_image",), "image"),
+    # As published, with the ResNet's last stage, which nothing reads, and without.
+    ("denet resnet50 episode 321x321/1-shot", ("denet_episode",), "episode"),
+    ("denet resnet50 episode 321x321/1-shot", ("denet_episode", "--skip-unused"), "episode"),
+    ("denet densenet121 episode 321x321/1-shot", ("denet_episode", "--network", "densenet121"), "episode"),
+    ("denet densenet121 episode 321x321/5-shot", ("denet_episode", "--network", "densenet121", "--shots", "5"), "episode"),
     ("clip rn50 224x224/image", ("clip_cam",), "image"),
     ("clip rn50 224x224/grad-cam", ("clip_cam",), "cam"),
 ]

@@ -25,6 +25,7 @@ pub mod rng;
 pub mod sampler;
 pub mod synthetic;
 pub mod transform;
+pub mod ways;
 
 #[cfg(test)]
 mod test_tree;

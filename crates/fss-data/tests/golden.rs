@@ -16,3 +16,5 @@ mod images;
 mod lists;
 #[path = "golden/rng.rs"]
 mod rng;
+#[path = "golden/ways.rs"]
+mod ways;

@@ -15,6 +15,8 @@
 //! [`GeneralizedMetric`] scores maps of many classes: base, novel, total and harmonic mean IoU of generalized
 //! few-shot segmentation.
 //!
+//! [`WayIou`] and [`FullIou`] are the metrics of DENet's code, for episodes of one way or several.
+//!
 //! [`vote`] makes one prediction of several.
 //!
 //! **Units**: IoU values are fractions in `[0, 1]`; [`percent`] turns one into per cent. Areas and
@@ -45,6 +47,7 @@ mod hsnet;
 mod report;
 mod spread;
 mod vote;
+mod ways;
 
 pub use confusion::{ClassIou, ConfusionMatrix};
 pub use counts::{Areas, BinaryCounts};
@@ -56,6 +59,7 @@ pub use hsnet::{HsnetMetric, HsnetScores};
 pub use report::{EpisodeMetrics, HsnetEpisodeMetrics, MetricReport};
 pub use spread::Spread;
 pub use vote::vote;
+pub use ways::{AbsentWays, FullIou, WayIou};
 
 /// The label of pixels that count neither as foreground nor as background.
 pub const IGNORE_INDEX: u8 = 255;

@@ -1,8 +1,8 @@
 //! The metrics of the published code, on every golden case.
 
 use fss_metrics::{
-    BinaryCounts, ConfusionMatrix, GeneralizedMetric, HsnetEpisodeMetrics, HsnetMetric, percent,
-    vote,
+    BinaryCounts, ConfusionMatrix, FullIou, GeneralizedMetric, HsnetEpisodeMetrics, HsnetMetric,
+    WayIou, percent, vote,
 };
 use fss_support::golden;
 use ndarray::Array2;
@@ -232,4 +232,173 @@ fn golden_metric_generalized() {
         }
     }
     golden::report_optional("pop/metric_", cases.len());
+}
+
+/// Maps of one sample.
+fn sample<T: Copy>(values: &[T], count: usize, index: usize) -> &[T] {
+    let pixels = values.len() / count;
+    &values[index * pixels..(index + 1) * pixels]
+}
+
+/// The channel with the largest value of each pixel; of equal ones the first.
+fn largest(logits: &[f32], channels: usize) -> Vec<u8> {
+    let pixels = logits.len() / channels;
+    let winner = |pixel: usize| {
+        (1..channels).fold(0, |best, channel| {
+            let at = |channel: usize| logits[channel * pixels + pixel];
+            if at(channel) > at(best) { channel } else { best }
+        }) as u8
+    };
+    (0..pixels).map(winner).collect()
+}
+
+/// Bilinear enlarging of channels `[h, w]` to `[H, W]`, corners aligned.
+fn enlarged(logits: &[f32], [h, w]: [usize; 2], [height, width]: [usize; 2]) -> Vec<f32> {
+    let place = |i: usize, from: usize, to: usize| {
+        let at = if to > 1 { i as f32 * (from - 1) as f32 / (to - 1) as f32 } else { 0.0 };
+        let low = (at as usize).min(from - 1);
+        (low, (low + 1).min(from - 1), at - low as f32)
+    };
+    let mut out = Vec::new();
+    for channel in logits.chunks(h * w) {
+        for y in 0..height {
+            let (y0, y1, dy) = place(y, h, height);
+            for x in 0..width {
+                let (x0, x1, dx) = place(x, w, width);
+                let row = |y: usize| channel[y * w + x0] * (1.0 - dx) + channel[y * w + x1] * dx;
+                out.push(row(y0) * (1.0 - dy) + row(y1) * dy);
+            }
+        }
+    }
+    out
+}
+
+fn number(value: &serde_json::Value) -> f64 {
+    value.as_f64().expect("a number")
+}
+
+fn near(what: &str, got: Option<f64>, want: &serde_json::Value) {
+    let got = got.unwrap_or_else(|| panic!("{what}: no value"));
+    assert!((got - number(want)).abs() < 1e-6, "{what}: {got} for {want}");
+}
+
+/// Compares the IoU of each class with those by class id.
+fn check_classes(what: &str, metric: &WayIou, want: &serde_json::Value) {
+    let want = want.as_object().expect("classes");
+    let ious = metric.class_ious();
+    assert_eq!(ious.len(), want.len(), "{what}");
+    for (class, iou) in ious {
+        near(&format!("{what}, class {class}"), iou, &want[&class.to_string()]);
+    }
+}
+
+#[test]
+fn golden_denet_binary_iou() {
+    let cases = golden::cases("denet", "metric_binary_iou");
+    for case in &cases {
+        let mut metric = WayIou::default();
+        for want in case.settings["expected"].as_array().expect("updates") {
+            let update = want["after"].as_u64().expect("an update");
+            let (_, classes) = case.i64(&format!("{update}/classes"));
+            let (_, logits) = case.f32(&format!("{update}/logits"));
+            let (_, truth) = case.u8(&format!("{update}/gt"));
+            for (i, class) in classes.iter().enumerate() {
+                let prediction = largest(sample(&logits, classes.len(), i), 2);
+                let truth = sample(&truth, classes.len(), i);
+                metric.add(&prediction, truth, *class as usize).expect("maps");
+            }
+            let what = format!("{} after update {update}", case.name);
+            check_classes(&what, &metric, &want["class_iou"]);
+            near(&what, metric.mean(), &want["mean_iou"]);
+            near(&what, metric.pooled(), &want["foreground_iou_all_classes"]);
+        }
+    }
+    golden::report_optional("denet/metric_binary_iou", cases.len());
+}
+
+#[test]
+fn golden_denet_full_iou() {
+    let cases = golden::cases("denet", "metric_full_iou");
+    for case in &cases {
+        let classes = case.usize_setting("num_classes");
+        let mut metric = FullIou::new(classes);
+        for want in case.settings["expected"].as_array().expect("updates") {
+            let update = want["after"].as_u64().expect("an update");
+            let (shape, logits) = case.f32(&format!("{update}/logits"));
+            let (_, truth) = case.u8(&format!("{update}/gt"));
+            for i in 0..shape[0] {
+                let prediction = largest(sample(&logits, shape[0], i), classes);
+                metric.add(&prediction, sample(&truth, shape[0], i)).expect("maps");
+            }
+            let what = format!("{} after update {update}", case.name);
+            near(&what, Some(metric.published_mean()), &want["mean_iou"]);
+            let ious = metric.class_ious();
+            for (iou, want) in ious.iter().zip(want["class_iou"].as_array().expect("a list")) {
+                near(&what, Some(iou.unwrap_or(0.0)), want);
+            }
+        }
+        let (_, confusion) = case.i64("confusion");
+        let counts: Vec<i64> = metric.counts().iter().map(|count| *count as i64).collect();
+        assert_eq!(counts, confusion, "{}", case.name);
+    }
+    golden::report_optional("denet/metric_full_iou", cases.len());
+}
+
+#[test]
+fn golden_denet_protocol() {
+    let cases = golden::cases("denet", "protocol_");
+    for case in &cases {
+        let ways = case.usize_setting("way");
+        let classes = case.usize_setting("num_classes");
+        let (mut extending, mut pattern) = (WayIou::default(), WayIou::default());
+        let mut full = FullIou::new(classes);
+        for batch in (0..).take_while(|batch| case.has(&format!("{batch}/classes"))) {
+            let name = |part: &str| format!("{batch}/{part}");
+            let (_, ids) = case.i64(&name("classes"));
+            let (mask_shape, truth) = case.u8(&name("Yq"));
+            let [.., height, width] = mask_shape[..] else { panic!("masks") };
+            let (_, full_truth) = case.u8(&name("Yq_full"));
+            let samples = ids.len() / ways;
+            let read = |part: &str| {
+                let (shape, logits) = case.f32(&name(part));
+                let [.., h, w] = shape[..] else { panic!("logits") };
+                enlarged(&logits, [h, w], [height, width])
+            };
+            let (binary, every) = (read("binary_logits"), read("full_logits"));
+            let per_way: Vec<Vec<f32>> =
+                (0..ways).map(|way| read(&format!("pattern_logits_way{way}"))).collect();
+            for i in 0..samples {
+                let prediction = largest(sample(&every, samples, i), classes);
+                full.add(&prediction, sample(&full_truth, samples, i)).expect("maps");
+                for way in 0..ways {
+                    let item = i * ways + way;
+                    let class = ids[item] as usize;
+                    let truth = sample(&truth, samples * ways, item);
+                    let prediction = largest(sample(&binary, samples * ways, item), 2);
+                    extending.add(&prediction, truth, class).expect("maps");
+                    // Class-agnostic models: the way against the best of all others.
+                    let pixels = height * width;
+                    let of = |way: usize, channel: usize| {
+                        &sample(&per_way[way], samples, i)[channel * pixels..(channel + 1) * pixels]
+                    };
+                    let wins = |pixel: usize| {
+                        let others = (0..ways).filter(|other| *other != way);
+                        let rivals = (0..ways).map(|way| of(way, 0)[pixel]);
+                        let rivals = rivals.chain(others.map(|other| of(other, 1)[pixel]));
+                        of(way, 1)[pixel] > rivals.fold(f32::NEG_INFINITY, f32::max)
+                    };
+                    let prediction: Vec<u8> = (0..pixels).map(|p| u8::from(wins(p))).collect();
+                    pattern.add(&prediction, truth, class).expect("maps");
+                }
+            }
+        }
+        let expected = &case.settings["expected"];
+        for (name, metric) in [("denet", &extending), ("pattern", &pattern)] {
+            let what = format!("{} {name}", case.name);
+            check_classes(&what, metric, &expected[name]["class_binary_iou"]);
+            near(&what, metric.mean(), &expected[name]["mean_binary_iou"]);
+        }
+        near(&case.name, Some(full.published_mean()), &expected["denet"]["mean_full_iou"]);
+    }
+    golden::report_optional("denet/protocol_", cases.len());
 }

@@ -50,11 +50,19 @@ impl NumpyLegacy {
     /// If `n` is above 2^32.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
-        for i in (1..n).rev() {
-            let j = self.up_to(u32::try_from(i).expect("at most 2^32 elements")) as usize;
-            order.swap(i, j);
-        }
+        self.shuffle(&mut order);
         order
+    }
+
+    /// `shuffle(items)`.
+    ///
+    /// # Panics
+    /// If there are more than 2^32 items.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for i in (1..items.len()).rev() {
+            let j = self.up_to(u32::try_from(i).expect("at most 2^32 items")) as usize;
+            items.swap(i, j);
+        }
     }
 
     /// `randint(low, high)`: the upper end is excluded.
