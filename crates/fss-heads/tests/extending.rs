@@ -71,7 +71,7 @@ fn behaves<M: FewShotModel>(model: &M) {
     let foreign = Shot { features: foreign, mask: mask(1, [8, 8], 4) };
     assert!(model.encode_support(&[foreign]).is_err());
     let unequal = Shot { features: model.features(images(2, size, 1)), mask: mask(1, size, 9) };
-    let message = model.encode_support(&[unequal]).err().expect("an error").to_string();
+    let message = model.encode_support(&[unequal]).map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("2 images and 1 masks"), "{message}");
 }
 
@@ -189,7 +189,7 @@ fn returns<M: OfficialKeys + FewShotModel>(
     let backbone = folder.path().join("backbone.safetensors");
     let only = network().init(&Device::flex(), 0);
     write_state_dict(&backbone, &module_tensors(&only).unwrap(), &Default::default()).unwrap();
-    let message = load(model, &backbone).err().expect("an error").to_string();
+    let message = load(model, &backbone).unwrap_err().to_string();
     assert!(message.to_lowercase().contains(name) || message.contains("backbone"), "{message}");
 }
 

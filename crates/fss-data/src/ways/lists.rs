@@ -35,7 +35,7 @@ impl ShownLabels {
     }
 
     /// The classes that cover at least `share` of it, in order of appearance.
-    fn from_share(&self, share: f64) -> impl Iterator<Item = ClassId> + '_ {
+    fn covering(&self, share: f64) -> impl Iterator<Item = ClassId> + '_ {
         let area = self.area as f64;
         let large = move |pixels: u64| pixels as f64 / area >= share;
         self.labels
@@ -65,7 +65,7 @@ impl ClassList {
     /// Of training images, whose held-out classes are 255 already: every class that covers at least `share`.
     pub fn training(images: &[ShownLabels], share: f64) -> Self {
         let of = |(place, image): (usize, &ShownLabels)| {
-            image.from_share(share).map(|class| (place, class)).collect::<Vec<_>>()
+            image.covering(share).map(|class| (place, class)).collect::<Vec<_>>()
         };
         Self { items: images.iter().enumerate().flat_map(of).collect() }
     }
@@ -75,7 +75,7 @@ impl ClassList {
         let mut items = Vec::new();
         for (place, image) in images.iter().enumerate() {
             let shown: Vec<ClassId> =
-                image.from_share(share).filter(|class| fold.is_novel(*class)).collect();
+                image.covering(share).filter(|class| fold.is_novel(*class)).collect();
             if ways == TestWays::Several || shown.len() == 1 {
                 items.extend(shown.into_iter().map(|class| (place, class)));
             }

@@ -71,9 +71,12 @@ pub fn check_gradients(case: &Case, prefix: &str, gradients: &BTreeMap<String, V
     assert!(compared > 0, "{}: no gradient to compare", case.name);
 }
 
+/// Keys and shapes.
+pub type Keys = Vec<(String, Vec<usize>)>;
+
 /// Keys and shapes of every official list `keys_<method>_<backbone>..` in the golden folder, batch counters
 /// left out, with the parts of its name behind the method.
-pub fn key_lists(method: &str) -> Vec<(Vec<String>, Vec<(String, Vec<usize>)>)> {
+pub fn key_lists(method: &str) -> Vec<(Vec<String>, Keys)> {
     let entries = std::fs::read_dir(directory().join("denet")).into_iter().flatten().flatten();
     let mut lists = Vec::new();
     for path in entries.map(|entry| entry.path()) {
