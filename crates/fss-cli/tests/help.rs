@@ -70,7 +70,7 @@ fn predict() {
           --whole-image      Show CLIP the whole image, squeezed, instead of its centre, as published
 
     Model:
-          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, pop, pspnet]
+          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, denet, amp, canet, pgnet, pop, pspnet]
           --backbone <NAME>      The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
           --width <N>            Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine               SSP: run the self-support step a second time, as the published tables do
@@ -103,7 +103,7 @@ fn eval() {
       -h, --help             Print help (see more with '--help')
 
     Model:
-          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, pop, pspnet]
+          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, denet, amp, canet, pgnet, pop, pspnet]
           --backbone <NAME>      The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
           --width <N>            Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine               SSP: run the self-support step a second time, as the published tables do
@@ -135,7 +135,7 @@ fn eval() {
           --allow-fold-mismatch     Measure a model even on classes that it was trained on; a warning stands beside the number
 
     Protocol:
-          --protocol <PROTOCOL>  How episodes are drawn and scored [default: as the method was published; ssp and mlc: official, hsnet and imr: hsnet] [possible values: official, hsnet]
+          --protocol <PROTOCOL>  How episodes are drawn and scored [default: as the method was published; ssp and mlc: official, all others: hsnet] [possible values: official, hsnet]
           --original-size        hsnet: compare at the query's own size instead of 400 x 400
           --side <PIXELS>        hsnet: side of the images [default: 400, as published, or what the weights say]
 
@@ -154,7 +154,7 @@ fn eval() {
 
     Features:
           --feature-cache <BYTES>  Memory for features [default: 2GiB]
-          --spill <SPILL>          What happens to features that do not fit [default: disk; of hsnet and imr: recompute] [possible values: disk, recompute]
+          --spill <SPILL>          What happens to features that do not fit [default: ssp and mlc: disk, others: recompute] [possible values: disk, recompute]
           --no-reuse               Compute the features anew for every episode, as the published code does
 
     Generalized segmentation:
@@ -231,7 +231,7 @@ fn mine() {
           --skip-bad              Leave out entries that cannot be used, and list them
 
     Model:
-          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, pop, pspnet]
+          --model <MODEL>        The method [default: what the weights say, else ssp] [possible values: ssp, mlc, hsnet, imr, denet, amp, canet, pgnet, pop, pspnet]
           --backbone <NAME>      The backbone that the weights were trained with [default: what their shapes show] [possible values: resnet18, resnet34, resnet50, resnet101, resnet152, vgg16]
           --width <N>            Channels of the backbone's first stage [default: what the weights say; 64 is published]
           --refine               SSP: run the self-support step a second time, as the published tables do
