@@ -135,7 +135,7 @@ fn eval() {
           --allow-fold-mismatch     Measure a model even on classes that it was trained on; a warning stands beside the number
 
     Protocol:
-          --protocol <PROTOCOL>  How episodes are drawn and scored [default: as the method was published; ssp and mlc: official, all others: hsnet] [possible values: official, hsnet]
+          --protocol <PROTOCOL>  How episodes are drawn and scored [default: ssp and mlc: official, all others: hsnet] [possible values: official, hsnet]
           --original-size        hsnet: compare at the query's own size instead of 400 x 400
           --side <PIXELS>        hsnet: side of the images [default: 400, as published, or what the weights say]
 

@@ -201,6 +201,9 @@ impl Canet {
     /// # Shapes
     /// - query: `[B, 256, h, w]`
     /// - vectors: `[B, 256]` each
+    ///
+    /// # Panics
+    /// Without vectors.
     pub fn compared(
         &self,
         query: &Tensor<4>,

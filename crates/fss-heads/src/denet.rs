@@ -189,17 +189,9 @@ impl Denet {
         shots: &[Shot],
         classes: &[usize],
     ) -> Result<DenetSupport, HeadError> {
-        let row = self.row(shots)?;
-        let samples = row.dims()[0];
-        if classes.len() != samples {
-            return Err(HeadError::Shape {
-                what: "the classes of a support set".into(),
-                got: format!("{} ids", classes.len()),
-                want: format!("{samples}, one for each sample"),
-            });
-        }
-        self.estimator.check_classes(classes)?;
-        Ok(DenetSupport { row, classes: Some(classes.to_vec()) })
+        let support = DenetSupport { row: self.row(shots)?, classes: Some(classes.to_vec()) };
+        self.check_known(&support)?;
+        Ok(support)
     }
 
     fn row(&self, shots: &[Shot]) -> Result<Tensor<2>, HeadError> {
@@ -241,6 +233,20 @@ impl Denet {
         self.head.forward(x)
     }
 
+    /// Refuses classes that the model does not have, or of another number than samples.
+    fn check_known(&self, support: &DenetSupport) -> Result<(), HeadError> {
+        let Some(classes) = &support.classes else { return Ok(()) };
+        let samples = support.row.dims()[0];
+        if classes.len() != samples {
+            return Err(HeadError::Shape {
+                what: "the classes of a support set".into(),
+                got: format!("{} ids", classes.len()),
+                want: format!("{samples}, one for each sample"),
+            });
+        }
+        self.estimator.check_classes(classes)
+    }
+
     /// The rows of the classifier that classes of ways do not stand for, as a mask `[B, C, 1, 1]` of zeros, and
     /// minus infinity elsewhere.
     fn rivals(&self, supports: &[DenetSupport], batch: usize) -> Tensor<4> {
@@ -267,6 +273,7 @@ impl Denet {
         let mut rows = vec![known.expand([batch, count, channels])];
         for support in supports {
             query_tap(query, &support.row)?;
+            self.check_known(support)?;
             rows.push(for_batch(&support.row, batch).unsqueeze_dim(1));
         }
         let logits = estimator::classified(tap, Tensor::cat(rows, 1));

@@ -105,6 +105,9 @@ fn a_known_class_leaves_its_old_row_out() {
         let message = model.encode_support_of(&shots, &classes).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
+    let made_up = fss_heads::DenetSupport { classes: Some(vec![9]), ..known.clone() };
+    let message = model.segment(&made_up, &query, [5, 5]).unwrap_err().to_string();
+    assert!(message.contains("class 9"), "{message}");
     let rows = [known.row.clone(), unknown.row];
     let twice = |repeated| model.episode_logits(&rows, &[vec![2, 2]], &query.0[0], repeated);
     let message = twice(Repeated::Refused).unwrap_err().to_string();

@@ -120,8 +120,7 @@ impl FoldArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Protocol")]
 pub struct ProtocolArgs {
-    /// How episodes are drawn and scored [default: as the method was published; ssp and mlc: official,
-    /// all others: hsnet]
+    /// How episodes are drawn and scored [default: ssp and mlc: official, all others: hsnet]
     #[arg(long, value_enum)]
     protocol: Option<ProtocolName>,
     /// hsnet: compare at the query's own size instead of 400 x 400
