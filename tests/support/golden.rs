@@ -62,6 +62,7 @@ pub const KINDS: &[Kind] = &[
     kind("denet", "train_denet_", "fss-heads"),
     kind("denet", "train_pgn_", "fss-heads"),
     kind("denet", "transforms", "fss-data"),
+    kind("denet", "visualisation", "fss-data"),
     kind("hsnet", "conv4d", "fss-kernels"),
     kind("hsnet", "correlation", "fss-kernels"),
     kind("hsnet", "data_coco", "fss-data"),
@@ -138,7 +139,7 @@ pub const KINDS: &[Kind] = &[
 
 /// Systems whose every case has a golden test; of the files of other systems, those of a kind in
 /// [`KINDS`] run, and the others are not looked at.
-pub const SYSTEMS: &[&str] = &["common", "hsnet", "imr", "mlc", "pop", "ssp"];
+pub const SYSTEMS: &[&str] = &["common", "denet", "hsnet", "imr", "mlc", "pop", "ssp"];
 
 /// The golden directory in force.
 pub fn directory() -> PathBuf {

@@ -7,11 +7,14 @@
 //! | [`heat_overlay`] | an image under a map of numbers, dark to bright |
 //! | [`episode_panel`] | supports with masks, query, truth and prediction side by side |
 //! | [`legend`] | what the colours mean |
+//! | [`class_colours`] | labels in the colours of DENet's code |
+//! | [`principal_maps`], [`stretched`] | features as colours |
 //! | [`grid`], [`stack`] | captioned tiles in rows; panels beneath each other |
 //!
 //! Masks are label masks `[H, W]` (0 background, 255 ignore) of the size of their image. A binary
 //! mask of an episode is such a mask with the single label 1.
 
+mod features;
 mod font;
 mod heat;
 mod overlay;
@@ -19,6 +22,7 @@ mod panel;
 mod tile;
 
 pub use crate::io::voc_palette;
+pub use features::{class_colours, extended_palette, largest_label, principal_maps, stretched};
 pub use heat::{heat_colours, heat_overlay};
 pub use overlay::{
     Colours, IgnoredPixels, OverlayStyle, confusion_map, confusion_overlay, overlay,

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use fss_data::ClassId;
 use fss_data::annotations::{BadEntries, CocoFile, Crowds};
+use fss_data::draw::{class_colours, largest_label, principal_maps, stretched};
 use fss_data::folds::{Fold, FoldScheme};
 use fss_data::rng::{NumpyLegacy, PythonRandom};
 use fss_data::transform::normalise;
@@ -14,7 +15,7 @@ use fss_data::ways::{
 };
 use fss_support::golden::{Case, assert_close, cases, report_optional};
 use image::RgbImage;
-use ndarray::Array2;
+use ndarray::{Array2, Array3, Array4};
 use serde_json::{Value, json};
 
 #[test]
@@ -452,4 +453,56 @@ fn golden_denet_transforms() {
         check("flip", &mirrored, &turned);
     }
     report_optional("denet/transforms", cases.len());
+}
+
+#[test]
+fn golden_denet_visualisation() {
+    let cases = cases("denet", "visualisation");
+    for case in &cases {
+        let classes = case.usize_setting("num_classes");
+        let colours = |name: &str, labels: &Array2<u8>, classes: usize| {
+            let got: Vec<f32> = class_colours(labels, classes)
+                .into_raw()
+                .iter()
+                .map(|v| f32::from(*v) / 255.0)
+                .collect();
+            assert_close(name, &got, &case.f32(name).1, 1e-6);
+        };
+        let (shape, labels) = case.u8("labels");
+        let labels = Array2::from_shape_vec((shape[0], shape[1]), labels).expect("labels");
+        colours("colours", &labels, classes);
+        colours("labels_decoded_with_5_classes", &labels, 5);
+        let (shape, logits) = case.f32("logits");
+        let logits =
+            Array3::from_shape_vec((shape[0], shape[1], shape[2]), logits).expect("logits");
+        let largest = largest_label(&logits);
+        colours("colours_of_logits", &largest, classes);
+        assert_eq!(largest.into_iter().collect::<Vec<_>>(), case.u8("gray_of_logits").1);
+
+        let (shape, image) = case.f32("image");
+        let image =
+            Array3::from_shape_vec((shape[0], shape[1], shape[2]), image).expect("an image");
+        let drawn = stretched(image.view()).expect("three channels").into_raw();
+        let got: Vec<f32> = drawn.iter().map(|v| f32::from(*v) / 255.0).collect();
+        // Pictures have 8 bits.
+        assert_close("rgb", &got, &case.f32("rgb").1, 0.51 / 255.0);
+
+        let (shape, features) = case.f32("features");
+        let [n, c, h, w] = shape[..] else { panic!("features of shape {shape:?}") };
+        let features = Array4::from_shape_vec((n, c, h, w), features).expect("features");
+        let maps = principal_maps(&features).expect("three directions");
+        let (_, want) = case.f32("pca");
+        let want = Array4::from_shape_vec((n, 3, h, w), want).expect("maps");
+        for channel in 0..3 {
+            let of = |maps: &Array4<f32>| -> Vec<f32> {
+                maps.slice(ndarray::s![.., channel, .., ..]).iter().copied().collect()
+            };
+            let (got, want) = (of(&maps), of(&want));
+            // Up to the sign.
+            let product: f32 = got.iter().zip(&want).map(|(a, b)| a * b).sum();
+            let got: Vec<f32> = got.iter().map(|value| value * product.signum()).collect();
+            assert_close(&format!("pca {channel}"), &got, &want, 1e-4);
+        }
+    }
+    report_optional("denet/visualisation", cases.len());
 }
