@@ -96,3 +96,18 @@ fn what_does_not_fit_together_is_refused() {
     let message = fails("--support cat=support.jpg:support.png --class 5");
     assert!(message.contains("class 5") && message.contains("label 1"), "{message}");
 }
+
+#[test]
+fn masks_of_black_and_white_show_the_object_in_white() {
+    let scratch = scratch();
+    let mut mask = data::io::read_mask(&scratch.path("support.png")).unwrap();
+    // Without the line of ignored pixels, once as 1 and once as 255.
+    mask.mapv_inplace(|label| u8::from(label == 1));
+    data::io::write_mask(&scratch.path("one.png"), &mask).unwrap();
+    data::io::write_mask(&scratch.path("white.png"), &mask.mapv(|label| 255 * label)).unwrap();
+    for name in ["one", "white"] {
+        scratch.ok(&format!("{PREDICT} --support support.jpg:{name}.png --out {name} --save mask"));
+    }
+    let read = |name: &str| data::io::read_mask(&scratch.path(name)).unwrap();
+    assert_eq!(read("one/a.mask.png"), read("white/a.mask.png"));
+}

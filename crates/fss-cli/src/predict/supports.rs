@@ -117,7 +117,11 @@ pub fn label(text: &str) -> Result<u8, Failure> {
 
 fn read_one(pair: &Pair, class: Option<u8>) -> Result<Annotated, Failure> {
     let image = data::io::read_image(&pair.image)?;
-    let labels = data::io::read_mask(&pair.mask)?;
+    let mut labels = data::io::read_mask(&pair.mask)?;
+    if class.is_none() && is_black_and_white(&labels) {
+        tracing::info!("{}: 255 is the object, there is no other value", pair.mask.display());
+        labels.mapv_inplace(|label| u8::from(label != 0));
+    }
     let foreground = match class {
         None => Foreground::AnyLabel,
         Some(class) => {
@@ -139,6 +143,15 @@ fn read_one(pair: &Pair, class: Option<u8>) -> Result<Annotated, Failure> {
         image,
         mask: foreground.select(&labels),
     })
+}
+
+/// Whether a mask holds both 0 and 255 and nothing else: then 255 cannot mean ignored pixels, since nothing
+/// would be left to learn from.
+fn is_black_and_white(labels: &ndarray::Array2<u8>) -> bool {
+    let holds = |wanted: u8| labels.iter().any(|label| *label == wanted);
+    labels.iter().all(|label| [0, data::IGNORE_INDEX].contains(label))
+        && holds(0)
+        && holds(data::IGNORE_INDEX)
 }
 
 /// The object labels that occur, in words.
@@ -208,6 +221,14 @@ mod tests {
         assert!(message("none.jpg", "a.jpg").contains("no image file"));
         assert!(message("a:b.jpg", "none.png").contains("at no colon"));
         assert!(Pair::parse("cat.jpg").unwrap_err().to_string().contains("no pair"));
+    }
+
+    #[test]
+    fn black_and_white_masks() {
+        assert!(is_black_and_white(&ndarray::array![[0, 255]]));
+        assert!(!is_black_and_white(&ndarray::array![[0, 255], [1, 0]]));
+        assert!(!is_black_and_white(&ndarray::array![[0, 0]]));
+        assert!(!is_black_and_white(&ndarray::array![[255, 255]]));
     }
 
     #[test]
