@@ -78,8 +78,14 @@ impl CanetConfig {
     /// Checks values that may come from a user's file.
     ///
     /// # Errors
-    /// [`HeadError::Setting`] for a backbone that it cannot read.
+    /// [`HeadError::Setting`] for a backbone that it cannot read, or no refinement.
     pub fn validate(&self) -> Result<(), HeadError> {
+        if self.refinements == 0 {
+            return Err(HeadError::Setting {
+                problem: "a CANet that makes no result".into(),
+                remedy: format!("refine it at least once (published: {REFINEMENTS} times)"),
+            });
+        }
         check_backbone("CANet", &self.backbone)
     }
 

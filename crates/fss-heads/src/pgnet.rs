@@ -219,6 +219,23 @@ impl Pgnet {
         PgnetSupport { graphs: self.units.iter().map(graph).collect() }
     }
 
+    /// Refuses maps of which a quarter is nothing.
+    pub(super) fn check_size(&self, [height, width]: [usize; 2]) -> Result<(), HeadError> {
+        if height.min(width) >= COARSEST {
+            return Ok(());
+        }
+        Err(HeadError::ImageSize {
+            what: "a query".into(),
+            problem: format!(
+                "its features are {height} x {width}, and a quarter of that is nothing"
+            ),
+            remedy: format!(
+                "use images of {} pixels or more a side",
+                smallest_side(&self.config.backbone, COARSEST)
+            ),
+        })
+    }
+
     /// What each unit gathers for embedded query features `[B, 256, h, w]`, at the size of its map: a quarter,
     /// a half and the whole of the query's, and the whole again with equal weights.
     pub fn gathered(&self, query: &Tensor<4>, support: &PgnetSupport) -> Vec<Tensor<4>> {
@@ -290,18 +307,7 @@ impl FewShotModel for Pgnet {
         check_features(query, "a query", Some(graph.batch()))?;
         let tap = single_tap(query, "a query")?;
         let [_, _, height, width] = tap.dims();
-        if height.min(width) < COARSEST {
-            return Err(HeadError::ImageSize {
-                what: "a query".into(),
-                problem: format!(
-                    "its features are {height} x {width}, and a quarter of that is nothing"
-                ),
-                remedy: format!(
-                    "use images of {} pixels or more a side",
-                    smallest_side(&self.config.backbone, COARSEST)
-                ),
-            });
-        }
+        self.check_size([height, width])?;
         let logits = self.attended(tap, support, &mut Dropout::off());
         Ok(resize_bilinear(logits, size, Corners::Aligned))
     }

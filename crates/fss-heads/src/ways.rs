@@ -98,6 +98,20 @@ mod tests {
     }
 
     #[test]
+    fn rivals_are_the_background_and_all_other_ways() {
+        let cat = logits([[4.0, 9.0, 1.0], [3.0, 8.0, 6.0]]);
+        let dog = logits([[0.5, 2.0, 7.0], [0.0, 9.5, 9.0]]);
+        let values = |x: Tensor<4>| x.try_into_vec_as::<f32>().expect("float values");
+        let pairs = rival_ways(vec![cat.clone(), dog.clone()]).unwrap();
+        assert_eq!(values(pairs[0].clone()), [4.0, 9.5, 9.0, 3.0, 8.0, 6.0]);
+        assert_eq!(values(pairs[1].clone()), [4.0, 9.0, 7.0, 0.0, 9.5, 9.0]);
+        // One way has no rival but its background.
+        assert_eq!(values(rival_ways(vec![cat.clone()]).unwrap().remove(0)), values(cat.clone()));
+        assert_eq!(rival_ways(Vec::new()).unwrap_err(), HeadError::NoSupport);
+        assert!(rival_ways(vec![cat, dog.narrow(3, 0, 2)]).is_err());
+    }
+
+    #[test]
     fn ways_that_do_not_fit_are_refused() {
         assert_eq!(merge_ways(Vec::new()).unwrap_err(), HeadError::NoSupport);
         let one = logits([[0.0; 3]; 2]);

@@ -5,6 +5,7 @@ use fss_backbone::{
     BackboneError, ImagenetConfig, ImagenetNetwork, OfficialKeys, module_tensors, write_state_dict,
 };
 use fss_heads::denet::{FullLabels, Repeated};
+use fss_heads::pgnet::Layout;
 use fss_heads::{
     CanetConfig, Denet, DenetConfig, EpisodeBatch, Features, FewShotModel, HeadError, PgnetConfig,
     Shot, TrainableModel,
@@ -223,4 +224,42 @@ fn unfit_settings_are_refused() {
     );
     let message = DenetConfig::new(network(), 1).validate().unwrap_err().to_string();
     assert!(message.contains("at least one class"), "{message}");
+}
+
+#[test]
+fn a_sound_layout_keeps_channels_apart() {
+    // With values that are equal everywhere every position gathers the same, so that a map whose channels
+    // are channels is flat; scrambled, it is not.
+    let device = Device::flex();
+    let model = PgnetConfig::new(network()).init(&device, 0);
+    let unit = &model.units[0];
+    device.seed(4);
+    let keys = Tensor::<4>::random([1, 256, 4, 5], Distribution::Normal(0.0, 1.0), &device);
+    let each = Tensor::<4>::random([1, 256, 1, 1], Distribution::Normal(0.0, 1.0), &device);
+    let support = unit.support(&[(keys.clone(), each.clone().expand([1, 256, 4, 5]))]);
+    let own = Tensor::zeros([1, 256, 4, 5], &device);
+    let spread = |layout| {
+        let found = unit.attend(&keys, &support);
+        let joined = unit.joined(found, own.clone(), layout);
+        let flat = joined.reshape([256, 20]);
+        let range = flat.clone().max_dim(1) - flat.min_dim(1);
+        values(range).into_iter().fold(0.0f32, f32::max)
+    };
+    assert!(spread(Layout::Sound) < 1e-4, "{}", spread(Layout::Sound));
+    assert!(spread(Layout::Scrambled) > 1e-2, "{}", spread(Layout::Scrambled));
+}
+
+#[test]
+fn maps_without_a_quarter_are_refused() {
+    let device = Device::flex();
+    let model = PgnetConfig::new(network()).init(&device, 0);
+    let support = model.encode_support(&[shot(&model, [40, 40], 1, 20)]).unwrap();
+    let small = Features::single(Tensor::zeros([1, 256, 3, 9], &device));
+    let message = model.segment(&support, &small, [9, 9]).unwrap_err().to_string();
+    assert!(message.contains("3 x 9") && message.contains("25 pixels"), "{message}");
+    let batch = batch([20, 40], &Device::flex().autodiff());
+    let model = PgnetConfig::new(network()).init(&Device::flex().autodiff(), 0);
+    assert!(matches!(model.losses(&batch), Err(HeadError::ImageSize { .. })));
+    let none = CanetConfig { refinements: 0, ..CanetConfig::new(network()) };
+    assert!(none.validate().unwrap_err().to_string().contains("at least once"));
 }

@@ -27,7 +27,8 @@ impl Pgnet {
     /// Logits `[B, 2, h, w]` of a batch at the features' size, differentiable in what learns.
     ///
     /// # Errors
-    /// [`HeadError::NoSupport`] without supports, [`HeadError::Shape`] for images of several sizes.
+    /// [`HeadError::NoSupport`] without supports, [`HeadError::Shape`] for images of several sizes,
+    /// [`HeadError::ImageSize`] for images that are too small.
     pub fn training_logits(
         &self,
         batch: &EpisodeBatch,
@@ -36,6 +37,8 @@ impl Pgnet {
     ) -> Result<Tensor<4>, HeadError> {
         let (query, shots) =
             training_features(&self.backbone, &self.embedding, batch, pass, dropout)?;
+        let [_, _, height, width] = query.dims();
+        self.check_size([height, width])?;
         let masks = batch.supports.iter().map(|(_, mask)| mask);
         let support = self.graphs(&shots.iter().zip(masks).collect::<Vec<_>>());
         Ok(self.attended(&query, &support, dropout))
