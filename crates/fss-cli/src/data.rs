@@ -1,6 +1,7 @@
 //! `fss data`: making and checking data sets.
 
 mod check;
+mod episodes;
 mod generate;
 mod lists;
 mod prepare;
@@ -23,6 +24,7 @@ enum Action {
     Check(check::CheckArgs),
     Prepare(prepare::PrepareArgs),
     Lists(lists::ListsArgs),
+    Episodes(episodes::EpisodesArgs),
 }
 
 /// Runs one of the actions.
@@ -32,5 +34,6 @@ pub fn run(args: &DataArgs, screen: &Screen) -> Result<(), Failure> {
         Action::Check(args) => check::run(args, screen),
         Action::Prepare(args) => prepare::run(args, screen),
         Action::Lists(args) => lists::run(args, screen),
+        Action::Episodes(args) => episodes::run(args, screen),
     }
 }

@@ -3,6 +3,7 @@
 mod generalized;
 mod maps;
 mod options;
+mod ways;
 
 use std::path::{Path, PathBuf};
 
@@ -151,6 +152,9 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
             config.stages = 3;
         }
         config.support_labels = args.maps.support_labels();
+    }
+    if let Some(protocol) = args.protocol.denet(&model_options, benchmark, &args.episodes)? {
+        return ways::run(args, &model_options, &metadata, protocol, global, screen, &stop);
     }
     let protocol = args.protocol.protocol(&model_options, args.model.refine)?;
     let tree = args.dataset.detect()?;

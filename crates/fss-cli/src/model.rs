@@ -173,10 +173,25 @@ impl ModelArgs {
                 ModelOptions::Hsnet(config)
             }
             Method::Imr => ModelOptions::Imr(self.imr(summary.as_ref(), &metadata)?),
-            Method::Denet => ModelOptions::Denet(self.extending(method, DenetConfig::of_file)?),
-            Method::Amp => ModelOptions::Amp(self.extending(method, AmpConfig::of_file)?),
-            Method::Canet => ModelOptions::Canet(self.extending(method, CanetConfig::of_file)?),
-            Method::Pgnet => ModelOptions::Pgnet(self.extending(method, PgnetConfig::of_file)?),
+            Method::Denet => {
+                let config = self.extending(method, DenetConfig::of_file)?;
+                ModelOptions::Denet(sided(config, &metadata, DenetConfig::with_side))
+            }
+            Method::Amp => {
+                let config = self.extending(method, AmpConfig::of_file)?;
+                ModelOptions::Amp(sided(config, &metadata, AmpConfig::with_side))
+            }
+            Method::Canet => {
+                let mut config = self.extending(method, CanetConfig::of_file)?;
+                if let Some(refinements) = number(&metadata, "fss.refinements") {
+                    config = config.with_refinements(refinements);
+                }
+                ModelOptions::Canet(sided(config, &metadata, CanetConfig::with_side))
+            }
+            Method::Pgnet => {
+                let config = self.extending(method, PgnetConfig::of_file)?;
+                ModelOptions::Pgnet(sided(config, &metadata, PgnetConfig::with_side))
+            }
             Method::Pop | Method::Pspnet => {
                 return Err(Failure::request(
                     format!(
@@ -348,6 +363,14 @@ impl ModelArgs {
             );
         }
         self.model.or(stored).unwrap_or_default()
+    }
+}
+
+/// A model for images of the side that its weights name.
+fn sided<C>(config: C, metadata: &BTreeMap<String, String>, with: impl Fn(C, usize) -> C) -> C {
+    match number(metadata, "fss.side") {
+        Some(side) => with(config, side),
+        None => config,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod generalized;
 pub mod recipe;
+mod ways;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use fss_core::train::progress::TerminalProgress;
 use fss_core::train::recipe::{BUILTIN_NAMES, ModelSettings, Recipe};
 use fss_core::train::report::evaluation_table;
 use fss_core::train::trainer::{RecipeModel, RunCams, Start, TrainOutcome, TrainingRun, train};
+use fss_core::train::ways::WAYS_BUILTIN_NAMES;
 use fss_core::train::{RunData, Stop};
 
 use crate::args::{Global, Verbosity};
@@ -111,7 +113,7 @@ impl TrainArgs {
 /// Trains, or prints recipes.
 pub fn run(args: &TrainArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
     if args.list {
-        let names = BUILTIN_NAMES.iter().chain(&GFSS_BUILTIN_NAMES);
+        let names = BUILTIN_NAMES.iter().chain(&GFSS_BUILTIN_NAMES).chain(&WAYS_BUILTIN_NAMES);
         let mut names: Vec<&str> = names.copied().collect();
         names.sort_unstable();
         return output::print(&(names.join("\n") + "\n"));
@@ -124,6 +126,9 @@ pub fn run(args: &TrainArgs, global: &Global, screen: &Screen) -> Result<(), Fai
             "--amp belongs to recipes of pop and pspnet",
             "leave it out: other models train in float32",
         ));
+    }
+    if let Some(source) = ways::source(args)? {
+        return ways::run(args, &source, global, screen);
     }
     let mut recipe = args.recipe()?;
     if let Some(splits) = &args.splits {

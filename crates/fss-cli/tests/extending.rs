@@ -44,7 +44,7 @@ fn works(scratch: &Scratch, weights: &str, name: &str) {
     scratch.ok("data generate --out set --images 24 --val-images 40 --size 56..72 --seed 3");
     let table = scratch.ok(&format!(
         "eval --weights {weights} --data-root set --fold 0 --shot 1 --episodes 4 --min-pixels 64 \
-         --side 64"
+         --side 64 --protocol hsnet"
     ));
     assert!(table.contains("protocol hsnet: images of 64x64") && table.contains(name), "{table}");
 }

@@ -135,15 +135,21 @@ fn eval() {
           --allow-fold-mismatch     Measure a model even on classes that it was trained on; a warning stands beside the number
 
     Protocol:
-          --protocol <PROTOCOL>  How episodes are drawn and scored [default: ssp and mlc: official, all others: hsnet] [possible values: official, hsnet]
+          --protocol <PROTOCOL>  How episodes are drawn and scored [default: ssp and mlc: official; denet, amp, canet and pgnet: denet; all others: hsnet] [possible values: official, hsnet, denet]
           --original-size        hsnet: compare at the query's own size instead of 400 x 400
-          --side <PIXELS>        hsnet: side of the images [default: 400, as published, or what the weights say]
+          --side <PIXELS>        hsnet, denet: side of the images [default: 400 and 321, as published, or what the weights say]
+          --ways <N>             denet: classes of an episode [default: 1]
+          --share <SHARE>        denet: from which share of an image on a class counts [default: pascal 0.02, coco 0.01]
+          --unmirrored           denet: mirror no image; the published code mirrors each with probability one half
+          --disjoint             denet: let no image occur twice in an episode; the published code allows it
+          --ignore-border        denet: leave out undecided pixels (255), which are background in the published code
+          --batch <N>            denet: episodes that are segmented together, which amp's scores depend on [default: 20]
 
     Episodes:
           --shot <K>          Supports of an episode [default: 1]
-          --seeds <LIST>      One run for each of these seeds [default: official 0,1,2,3,4; hsnet 0]
+          --seeds <LIST>      One run for each of these seeds [default: official 0,1,2,3,4; hsnet 0; denet 1234]
           --episodes <N>      Episodes of each run [default: 1000; official coco 4000; hsnet fss1000 one for each image]
-          --split <SPLIT>     The images to draw from: train, val or test [default: val; fss1000: test]
+          --split <SPLIT>     The images to draw from: train, val or test [default: val; fss1000: test; denet: its own list of test images]
           --shot-rule <RULE>  What is made of several supports [default: as published for the model] [possible values: joint, vote]
           --upper-bound       Let each query with its true mask be its own support: what prototypes could reach at best
 

@@ -249,6 +249,14 @@ impl BenchmarkRoot {
         self.benchmark
     }
 
+    /// The tree, if it is one of PASCAL VOC.
+    pub(crate) fn pascal(&self) -> Option<&PascalRoot> {
+        match &self.kind {
+            Kind::Pascal(root) => Some(root),
+            _ => None,
+        }
+    }
+
     /// The names of the classes 1..n.
     pub fn class_names(&self) -> Vec<String> {
         match &self.kind {

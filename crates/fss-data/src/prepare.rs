@@ -31,6 +31,7 @@ mod sbd;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod voc_sbd;
 mod work;
 
 use std::ops::ControlFlow;

@@ -2,6 +2,7 @@
 //!
 //! | step | here |
 //! |---|---|
+//! | the images of a data set, and what their masks show | [`WayImages`] |
 //! | what a mask of a fold shows in training and in a test | [`training_mask`], [`test_mask`] |
 //! | which images show which classes | [`ShownLabels`], [`ClassList`], [`WholeLists`] |
 //! | episodes from these lists | [`EpisodePlan`], [`WayEpisode`] |
@@ -10,17 +11,19 @@
 //!
 //! All is drawn from one NumPy generator, whose seed is 1234 in the published runs. The lists are shuffled
 //! when they are made and kept afterwards, so that a first run of the published code draws other episodes
-//! than all later ones: shuffle the lists with a generator of their own, and draw episodes with a fresh one,
-//! for the episodes of the later runs.
+//! than all later ones. [`WayImages::episodes`] shuffles the lists with a generator of their own and draws
+//! episodes with a fresh one, which gives the episodes of the later runs.
 
 mod episodes;
 mod file;
+mod images;
 mod lists;
 mod load;
 mod masks;
 
 pub use episodes::{EpisodePlan, Purpose, Way, WayEpisode, plain_list};
 pub use file::{EpisodeFile, FileEpisode};
+pub use images::{LISTS_FOLDER, WayImages};
 pub use lists::{ClassList, ShownLabels, TestWays, WholeLists};
 pub use load::{Flips, LoadedWay, loaded};
 pub use masks::{Void, test_mask, training_mask};

@@ -26,6 +26,7 @@ pub mod schedule;
 mod stop;
 pub mod tensor;
 pub mod trainer;
+pub mod ways;
 
 pub use data::{EpisodeData, Part, RunData};
 pub use error::TrainError;

@@ -52,6 +52,26 @@ pub enum LogEntry {
         /// Whether the model is kept.
         kept: bool,
     },
+    /// A finished validation by DENet's protocol.
+    WaysValidation {
+        /// Iterations that the model was trained for.
+        iteration: u64,
+        /// Binary IoU of the novel classes, a fraction.
+        b_iou: Option<f64>,
+        /// IoU of all classes, a fraction, from models that know them.
+        f_iou: Option<f64>,
+        /// Whether it is the best model so far.
+        best: bool,
+    },
+    /// The final test by DENet's protocol; means over the seeds.
+    WaysEvaluation {
+        /// Iterations that the selected model was trained for.
+        iteration: u64,
+        /// Binary IoU of the novel classes, a fraction.
+        b_iou: Option<f64>,
+        /// IoU of all classes, a fraction, from models that know them.
+        f_iou: Option<f64>,
+    },
     /// The final evaluation.
     Evaluation {
         /// Iterations that the selected model was trained for.

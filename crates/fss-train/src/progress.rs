@@ -7,6 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::evaluate::EpisodeOutcome;
 use crate::generalized::{GfssObserver, GfssValidation};
 use crate::observer::{EvaluationObserver, IterationReport, TrainObserver, ValidationReport};
+use crate::ways::{WayOutcome, WaysObserver, WaysValidation};
 
 /// How much of a new loss goes into the smoothed one that is shown.
 const SMOOTHING: f64 = 0.1;
@@ -174,6 +175,46 @@ impl GfssObserver for TerminalProgress {
         }
         self.miou = validation.scores.total;
         self.say(|| format!("validation after epoch {}  {}", validation.epoch + 1, self.message()));
+        if let Some(bar) = &self.training {
+            bar.set_message(self.message());
+        }
+    }
+
+    fn checkpoint_written(&mut self, path: &Path) {
+        tracing::debug!(path = %path.display(), "checkpoint written");
+    }
+}
+
+impl WaysObserver for TerminalProgress {
+    fn training_started(&mut self, done: u64, iterations: u64) {
+        TrainObserver::training_started(self, done, iterations);
+    }
+
+    fn iteration_finished(&mut self, report: &IterationReport) {
+        TrainObserver::iteration_finished(self, report);
+    }
+
+    fn test_started(&mut self, seed: u32, episodes: usize) {
+        EvaluationObserver::seed_started(self, seed.into(), episodes);
+    }
+
+    fn episode_finished(&mut self, outcome: &WayOutcome<'_>) {
+        if let Some(bar) = &self.evaluation {
+            if let Some(b_iou) = outcome.running {
+                bar.set_message(format!("B-IOU {:.2} %", b_iou * 100.0));
+            }
+            bar.inc(1);
+        }
+    }
+
+    fn validation_finished(&mut self, validation: &WaysValidation) {
+        if let Some(old) = self.evaluation.take() {
+            old.finish_and_clear();
+        }
+        self.miou = validation.b_iou;
+        self.say(|| {
+            format!("validation after iteration {}  {}", validation.iteration, self.message())
+        });
         if let Some(bar) = &self.training {
             bar.set_message(self.message());
         }

@@ -1,6 +1,7 @@
 //! From arrays to tensors and back.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use fss_kernels::{Corners, enlarged_argmax};
 use ndarray::{Array2, Array3, ArrayView2, ArrayView3};
 
 use crate::TrainError;
@@ -103,6 +104,25 @@ pub fn prediction(logits: Tensor<4>) -> Result<Array2<u8>, TrainError> {
     let (background, foreground) = values.split_at(height * width);
     let mask = background.iter().zip(foreground).map(|(b, f)| u8::from(f > b)).collect();
     Array2::from_shape_vec((height, width), mask).map_err(|_| wrong())
+}
+
+/// Labels of logits `[1, C, h, w]` that are enlarged (corners aligned) to `enlarged`, of which the upper left
+/// `size` is of interest; of equal logits the first class's.
+///
+/// # Errors
+/// [`TrainError::Setting`] if the device does not return the labels.
+pub(crate) fn enlarged_labels(
+    logits: Tensor<4>,
+    enlarged: [usize; 2],
+    size: [usize; 2],
+) -> Result<Array2<u8>, TrainError> {
+    let unread = |what: String| TrainError::setting(what, "use --device cpu");
+    let found = enlarged_argmax(logits, enlarged, size, Corners::Aligned);
+    let found: Vec<u8> = found
+        .try_into_vec_as()
+        .map_err(|error| unread(format!("the device did not return the labels ({error:?})")))?;
+    Array2::from_shape_vec((size[0], size[1]), found)
+        .map_err(|error| unread(format!("the device returned other labels ({error})")))
 }
 
 fn same_size<T: PartialEq + std::fmt::Debug>(first: T, other: T) -> Result<(), TrainError> {

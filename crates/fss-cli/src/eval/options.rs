@@ -6,10 +6,13 @@ use clap::{Args, ValueEnum};
 use fss_core::data::Split;
 use fss_core::data::benchmark::{Benchmark, BenchmarkRoot};
 use fss_core::data::folds::{Fold, FoldScheme};
+use fss_core::data::ways::{COCO_SHARE, PASCAL_SHARE};
+use fss_core::heads;
 use fss_core::train::EpisodeData;
 use fss_core::train::evaluate::{
     Compare, HsnetProtocol, KnownFrom, Protocol, SeenClasses, ShotRule, TrainedFold,
 };
+use fss_core::train::ways::{WaysProtocol, WaysTest};
 use fss_core::{ModelOptions, Refine};
 
 use crate::failure::Failure;
@@ -120,15 +123,42 @@ impl FoldArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Protocol")]
 pub struct ProtocolArgs {
-    /// How episodes are drawn and scored [default: ssp and mlc: official, all others: hsnet]
+    /// How episodes are drawn and scored [default: ssp and mlc: official; denet, amp, canet and pgnet: denet;
+    /// all others: hsnet]
     #[arg(long, value_enum)]
     protocol: Option<ProtocolName>,
     /// hsnet: compare at the query's own size instead of 400 x 400
     #[arg(long)]
     original_size: bool,
-    /// hsnet: side of the images [default: 400, as published, or what the weights say]
+    /// hsnet, denet: side of the images [default: 400 and 321, as published, or what the weights say]
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
+    #[command(flatten)]
+    ways: WaysArgs,
+}
+
+/// Options of DENet's protocol.
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Protocol")]
+struct WaysArgs {
+    /// denet: classes of an episode
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    ways: usize,
+    /// denet: from which share of an image on a class counts [default: pascal 0.02, coco 0.01]
+    #[arg(long, value_name = "SHARE")]
+    share: Option<f64>,
+    /// denet: mirror no image; the published code mirrors each with probability one half
+    #[arg(long)]
+    unmirrored: bool,
+    /// denet: let no image occur twice in an episode; the published code allows it
+    #[arg(long)]
+    disjoint: bool,
+    /// denet: leave out undecided pixels (255), which are background in the published code
+    #[arg(long)]
+    ignore_border: bool,
+    /// denet: episodes that are segmented together, which amp's scores depend on
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    batch: usize,
 }
 
 /// The protocols that can be named.
@@ -139,17 +169,75 @@ enum ProtocolName {
     /// HSNet: 400 x 400 pixels, seed 0, its own metric; ssp is refined only with --refine, which the
     /// published code does not do here
     Hsnet,
+    /// DENet's code: one class or several an episode, 321 x 321 pixels, seed 1234, its own metrics
+    Denet,
 }
 
 impl ProtocolArgs {
-    /// The protocol for a model; `refine` is whether refinement was asked for.
+    /// The protocol named, else the usual one of a model.
+    fn name(&self, model: &ModelOptions) -> ProtocolName {
+        self.protocol.unwrap_or(match (model.imagenet(), model.image_side()) {
+            (Some(_), _) => ProtocolName::Denet,
+            (None, Some(_)) => ProtocolName::Hsnet,
+            (None, None) => ProtocolName::Official,
+        })
+    }
+
+    /// The protocol of DENet's code, if it is asked for or the usual one of the model.
+    pub fn denet(
+        &self,
+        model: &ModelOptions,
+        benchmark: Benchmark,
+        episodes: &EpisodeArgs,
+    ) -> Result<Option<WaysProtocol>, Failure> {
+        if self.name(model) != ProtocolName::Denet {
+            let none = WaysArgs {
+                ways: 1,
+                share: None,
+                unmirrored: false,
+                disjoint: false,
+                ignore_border: false,
+                batch: 20,
+            };
+            if self.ways != none {
+                return Err(Failure::request(
+                    "--ways, --share, --unmirrored, --disjoint, --ignore-border and --batch are options of \
+                     DENet's protocol",
+                    "give --protocol denet, or leave them out",
+                ));
+            }
+            return Ok(None);
+        }
+        if self.original_size || episodes.upper_bound || episodes.shot_rule.is_some() {
+            return Err(Failure::request(
+                "DENet's protocol knows no --original-size, --upper-bound and --shot-rule",
+                "leave them out, or give --protocol hsnet",
+            ));
+        }
+        let published = WaysTest::default();
+        let share = match benchmark {
+            Benchmark::Coco => COCO_SHARE,
+            _ => PASCAL_SHARE,
+        };
+        Ok(Some(WaysProtocol {
+            side: self.side.or(model.image_side()).unwrap_or(heads::amp::IMAGE_SIDE),
+            share: self.ways.share.unwrap_or(share),
+            ignore_border: self.ways.ignore_border,
+            test: WaysTest {
+                ways: self.ways.ways,
+                shot: episodes.shot,
+                episodes: episodes.episodes.unwrap_or(published.episodes),
+                mirrored: !self.ways.unmirrored,
+                batch: self.ways.batch,
+                disjoint: self.ways.disjoint,
+            },
+        }))
+    }
+
+    /// One of the other protocols for a model; `refine` is whether refinement was asked for.
     pub fn protocol(&self, model: &ModelOptions, refine: bool) -> Result<Protocol, Failure> {
         let own_side = model.image_side();
-        let usual = match own_side {
-            Some(_) => ProtocolName::Hsnet,
-            None => ProtocolName::Official,
-        };
-        match self.protocol.unwrap_or(usual) {
+        match self.name(model) {
             ProtocolName::Official if self.original_size || self.side.is_some() => {
                 Err(Failure::request(
                     "--original-size and --side are options of the HSNet protocol; the official one \
@@ -158,7 +246,7 @@ impl ProtocolArgs {
                 ))
             }
             ProtocolName::Official => Ok(Protocol::Official),
-            ProtocolName::Hsnet => {
+            ProtocolName::Hsnet | ProtocolName::Denet => {
                 let published = HsnetProtocol::default();
                 Ok(Protocol::Hsnet(HsnetProtocol {
                     side: self.side.or(own_side).unwrap_or(published.side),
@@ -180,13 +268,14 @@ pub struct EpisodeArgs {
     /// Supports of an episode
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub shot: usize,
-    /// One run for each of these seeds [default: official 0,1,2,3,4; hsnet 0]
+    /// One run for each of these seeds [default: official 0,1,2,3,4; hsnet 0; denet 1234]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub seeds: Option<Vec<u64>>,
     /// Episodes of each run [default: 1000; official coco 4000; hsnet fss1000 one for each image]
     #[arg(long, value_name = "N")]
     episodes: Option<usize>,
-    /// The images to draw from: train, val or test [default: val; fss1000: test]
+    /// The images to draw from: train, val or test [default: val; fss1000: test; denet: its own list of
+    /// test images]
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<Split>,
     /// What is made of several supports [default: as published for the model]

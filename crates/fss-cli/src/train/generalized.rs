@@ -1,6 +1,6 @@
 //! Training of generalized segmentation: POP's two stages and its baseline.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fss_core::data::index::IndexOptions;
 use fss_core::heads::{Pop, Pspnet};
@@ -10,9 +10,9 @@ use fss_core::train::generalized::{
 };
 use fss_core::train::observer::Silent;
 use fss_core::train::progress::TerminalProgress;
-use fss_core::train::trainer::{Start, files};
-use toml::Table;
+use fss_core::train::trainer::Start;
 
+use super::recipe::Source;
 use super::{TrainArgs, recipe};
 use crate::args::{Global, Verbosity};
 use crate::episodes;
@@ -20,29 +20,9 @@ use crate::failure::Failure;
 use crate::progress::Screen;
 use crate::{interrupt, output};
 
-/// Where a recipe of this kind comes from.
-pub enum Source {
-    /// A built-in one.
-    Builtin(String),
-    /// A file.
-    File(PathBuf),
-}
-
 /// The recipe that was asked for, if it is one of generalized segmentation.
 pub fn source(args: &TrainArgs) -> Result<Option<Source>, Failure> {
-    let file = match (&args.recipe, args.resume, &args.out) {
-        (Some(name), ..) if GFSS_BUILTIN_NAMES.contains(&name.as_str()) => {
-            return Ok(Some(Source::Builtin(name.clone())));
-        }
-        (Some(name), ..) => PathBuf::from(name),
-        (None, true, Some(out)) => out.join(files::RECIPE),
-        _ => return Ok(None),
-    };
-    if !file.is_file() {
-        return Ok(None);
-    }
-    let text = std::fs::read_to_string(&file).map_err(|e| Failure::io("read", &file, e))?;
-    Ok(GfssRecipe::is_one(&text).then_some(Source::File(file)))
+    recipe::source(args, &GFSS_BUILTIN_NAMES, GfssRecipe::is_one)
 }
 
 /// The recipe in force.
@@ -73,13 +53,8 @@ fn effective(args: &TrainArgs, source: &Source) -> Result<GfssRecipe, Failure> {
             "leave it out; a folder of few-shot lists is --set data.lists=DIR",
         ));
     }
-    let mut table = recipe.to_toml().parse::<Table>().map_err(|e| {
-        Failure::request(format!("recipe {origin} cannot be changed ({e})"), "leave --set out")
-    })?;
-    for change in &args.changes {
-        recipe::set(&mut table, change)?;
-    }
-    Ok(GfssRecipe::from_toml(&table.to_string(), &format!("{origin} with --set"))?)
+    let text = recipe::changed(&recipe.to_toml(), &args.changes, &origin)?;
+    Ok(GfssRecipe::from_toml(&text, &format!("{origin} with --set"))?)
 }
 
 /// Trains, or prints the recipe.

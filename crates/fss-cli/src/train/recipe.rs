@@ -1,13 +1,56 @@
 //! The recipe that a run is set to, put together from the command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fss_core::train::generalized::GFSS_BUILTIN_NAMES;
 use fss_core::train::recipe::{BUILTIN_NAMES, Init, Recipe};
 use fss_core::train::trainer::files;
+use fss_core::train::ways::WAYS_BUILTIN_NAMES;
 use toml::{Table, Value};
 
+use super::TrainArgs;
 use crate::failure::Failure;
+
+/// Where a recipe of another kind than [`Recipe`] comes from.
+pub enum Source {
+    /// A built-in one.
+    Builtin(String),
+    /// A file.
+    File(PathBuf),
+}
+
+/// The recipe that was asked for, if it is one of the kind that has these built-in ones and that `is_one`
+/// knows by its text.
+pub fn source(
+    args: &TrainArgs,
+    builtin: &[&str],
+    is_one: fn(&str) -> bool,
+) -> Result<Option<Source>, Failure> {
+    let file = match (&args.recipe, args.resume, &args.out) {
+        (Some(name), ..) if builtin.contains(&name.as_str()) => {
+            return Ok(Some(Source::Builtin(name.clone())));
+        }
+        (Some(name), ..) => PathBuf::from(name),
+        (None, true, Some(out)) => out.join(files::RECIPE),
+        _ => return Ok(None),
+    };
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(&file).map_err(|e| Failure::io("read", &file, e))?;
+    Ok(is_one(&text).then_some(Source::File(file)))
+}
+
+/// A recipe's text with `--set` done to it; `origin` names it in errors.
+pub fn changed(text: &str, changes: &[String], origin: &str) -> Result<String, Failure> {
+    let mut table = text.parse::<Table>().map_err(|e| {
+        Failure::request(format!("recipe {origin} cannot be changed ({e})"), "leave --set out")
+    })?;
+    for change in changes {
+        set(&mut table, change)?;
+    }
+    Ok(table.to_string())
+}
 
 /// The recipe named, or that of the run to be resumed, with the changes asked for.
 pub fn effective(
@@ -30,13 +73,8 @@ pub fn effective(
     if changes.is_empty() {
         return Ok(recipe);
     }
-    let mut table = recipe.to_toml().parse::<Table>().map_err(|e| {
-        Failure::request(format!("recipe {origin} cannot be changed ({e})"), "leave --set out")
-    })?;
-    for change in changes {
-        set(&mut table, change)?;
-    }
-    Ok(Recipe::from_toml(&table.to_string(), &format!("{origin} with --set"))?)
+    let text = changed(&recipe.to_toml(), changes, &origin)?;
+    Ok(Recipe::from_toml(&text, &format!("{origin} with --set"))?)
 }
 
 fn named(name: &str) -> Result<Recipe, Failure> {
@@ -48,9 +86,10 @@ fn named(name: &str) -> Result<Recipe, Failure> {
         return Err(Failure::request(
             format!("{name} is neither a recipe file nor a built-in recipe"),
             format!(
-                "use one of {}, {}, or a TOML file",
+                "use one of {}, {}, {}, or a TOML file",
                 BUILTIN_NAMES.join(", "),
-                GFSS_BUILTIN_NAMES.join(", ")
+                GFSS_BUILTIN_NAMES.join(", "),
+                WAYS_BUILTIN_NAMES.join(", ")
             ),
         ));
     }
@@ -58,7 +97,7 @@ fn named(name: &str) -> Result<Recipe, Failure> {
 }
 
 /// Sets `a.b.c=value`; a value that is no TOML is taken as text.
-pub fn set(table: &mut Table, change: &str) -> Result<(), Failure> {
+fn set(table: &mut Table, change: &str) -> Result<(), Failure> {
     let refuse = |what: &str, remedy: &str| {
         Err(Failure::request(format!("--set {change}: {what}"), remedy.to_owned()))
     };

@@ -29,6 +29,12 @@ impl Tile {
     pub fn new(image: RgbImage, caption: impl Into<String>) -> Self {
         Self { image, caption: caption.into() }
     }
+
+    /// The same with its picture at another size, that of its own proportions which fits into a square.
+    #[must_use]
+    pub fn fitted(self, side: u32) -> Self {
+        Self { image: fitted(&self.image, [side; 2]), ..self }
+    }
 }
 
 /// Arranges tiles in rows on white paper; within a row, pictures begin at the same height.

@@ -15,8 +15,8 @@ use crate::io::write_atomic;
 /// The name of the cache file in a dataset's root.
 pub const CACHE_FILE: &str = ".fss-index.json";
 
-/// Raised when the content changes its form; other versions are rebuilt.
-const VERSION: u32 = 1;
+/// Raised when the content changes its form; files of other versions are built anew.
+const VERSION: u32 = 2;
 
 /// Stands between a file and an entry of it; no path holds it.
 const ENTRY: char = '\0';
@@ -48,6 +48,12 @@ struct Entry {
 struct Content {
     version: u32,
     masks: BTreeMap<String, Entry>,
+}
+
+/// What tells how the rest is to be read.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
 }
 
 /// The entries of a cache file, and where they came from and go to.
@@ -187,11 +193,16 @@ fn read(path: &Path) -> Result<Option<BTreeMap<String, Entry>>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("cannot be read ({error})")),
     };
-    let content: Content =
-        serde_json::from_slice(&bytes).map_err(|error| format!("is damaged ({error})"))?;
-    if content.version != VERSION {
-        return Err(format!("is of version {}, not {VERSION}", content.version));
+    let damaged = |error: serde_json::Error| format!("is damaged ({error})");
+    let version = serde_json::from_slice::<Versioned>(&bytes).map_err(damaged)?.version;
+    if version < VERSION {
+        // One of an earlier version of this library, and nothing to worry about.
+        return Ok(None);
     }
+    if version > VERSION {
+        return Err(format!("is of version {version}, not {VERSION}"));
+    }
+    let content: Content = serde_json::from_slice(&bytes).map_err(damaged)?;
     match content.masks.iter().find(|(_, entry)| !entry.stats.is_consistent()) {
         Some((key, _)) => Err(format!("is damaged (the counts of {key} do not add up)")),
         None => Ok(Some(content.masks)),

@@ -14,6 +14,8 @@ pub struct MaskStats {
     pub height: u32,
     /// (label, pixels), ascending in the label, only labels that occur.
     counts: Vec<(u8, u64)>,
+    /// The labels in the order in which they first appear, row by row.
+    order: Vec<u8>,
 }
 
 impl MaskStats {
@@ -40,7 +42,14 @@ impl MaskStats {
             .map(|label| (label, tables.iter().map(|table| table[usize::from(label)]).sum()))
             .filter(|&(_, pixels)| pixels > 0)
             .collect();
-        Self { width: mask.ncols() as u32, height: mask.nrows() as u32, counts }
+        let order = appearing(mask.iter().copied());
+        Self { width: mask.ncols() as u32, height: mask.nrows() as u32, counts, order }
+    }
+
+    /// The labels that occur in the order in which they first appear, row by row; background and 255
+    /// included.
+    pub fn order(&self) -> &[u8] {
+        &self.order
     }
 
     /// How many pixels have this label.
@@ -63,7 +72,10 @@ impl MaskStats {
     /// Whether the counts are in order and add up to the size: what a damaged cache may violate.
     pub(super) fn is_consistent(&self) -> bool {
         let pixels = self.counts.iter().map(|&(_, pixels)| u128::from(pixels)).sum::<u128>();
+        let mut order = self.order.clone();
+        order.sort_unstable();
         self.counts.is_sorted_by(|a, b| a.0 < b.0)
+            && order.iter().eq(self.counts.iter().map(|(label, _)| label))
             && pixels == u128::from(self.width) * u128::from(self.height)
     }
 
@@ -71,6 +83,20 @@ impl MaskStats {
     pub fn unknown_labels(&self, classes: usize) -> impl Iterator<Item = u8> + '_ {
         self.labels().filter(move |&label| usize::from(label) > classes)
     }
+}
+
+/// Labels in the order of their first appearance.
+fn appearing(labels: impl Iterator<Item = u8>) -> Vec<u8> {
+    let (mut seen, mut order) = ([false; 256], Vec::new());
+    let mut last = None;
+    for label in labels {
+        // Neighbouring pixels are mostly equal.
+        if last != Some(label) && !std::mem::replace(&mut seen[usize::from(label)], true) {
+            order.push(label);
+        }
+        last = Some(label);
+    }
+    order
 }
 
 #[cfg(test)]
@@ -87,6 +113,7 @@ mod tests {
         assert_eq!(stats.pixels(6), 0);
         assert_eq!(stats.labels().collect::<Vec<_>>(), [1, 5, 30]);
         assert_eq!(stats.unknown_labels(20).collect::<Vec<_>>(), [30]);
+        assert_eq!(stats.order(), [0, 5, 255, 30, 1]);
     }
 
     #[test]

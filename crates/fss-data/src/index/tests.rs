@@ -105,7 +105,7 @@ fn a_damaged_cache_is_built_anew() {
         b"[1, 2]".to_vec(),
         vec![0xFF; 100],
         text.as_bytes()[..text.len() / 2].to_vec(),
-        text.replace("\"version\":1", "\"version\":999").into_bytes(),
+        text.replace("\"version\":2", "\"version\":999").into_bytes(),
     ];
     // Readable, but the counts do not add up to the size.
     assert!(text.contains("[20,2]"), "{text}");

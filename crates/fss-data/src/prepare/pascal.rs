@@ -8,7 +8,7 @@ use super::image_files::{Placed, Placer};
 use super::journal::{Fingerprint, Journal};
 use super::mask_files::{Made, MaskFiles};
 use super::work::{Reporter, Trouble};
-use super::{ImageFiles, LeftOut, PrepareOptions, Stage, Summary, read_sbd_mask};
+use super::{ImageFiles, LeftOut, PrepareOptions, Stage, Summary, read_sbd_mask, voc_sbd};
 use crate::benchmark::Benchmark;
 use crate::episode::MIN_OBJECT_PIXELS;
 use crate::index;
@@ -36,6 +36,9 @@ const TRAIN: usize = 10_582;
 /// SBD's. Training images are those of VOC's `train` and of SBD's `train` and `val` without VOC's
 /// `val`, which is the validation list: 10,582 and 1,449 images. Both lists are in ascending order of
 /// ids. VOC's masks keep their ignored borders (255); SBD's have none.
+///
+/// Where SBD's list `train_noval.txt` lies beside its others, the lists of DENet's code are made too:
+/// `VOC2012/ImageSets/denet/train.txt` and `test.txt`.
 ///
 /// # Errors
 /// [`DataError`] that says which archive is missing; naming file and entry for the first bad entry,
@@ -95,6 +98,8 @@ pub fn prepare_pascal(
     index::remember(out, counted);
     summary.count("masks", sound.len(), TRAIN + VOC_VAL);
     write_lists(&plan, &sound, options, &mut summary)?;
+    let from = [sources.voc.join(VOC_LISTS), sources.sbd.clone()];
+    voc_sbd::write([&from[0], &from[1]], &tree.join(LISTS), &sound, &mut summary)?;
     summary.write()?;
     Ok(summary)
 }

@@ -27,11 +27,13 @@ pub struct WayEpisode {
 }
 
 /// What episodes are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// Training: classes with too few images for their share of the episodes are left out.
     Training,
     /// Validation and test.
+    #[default]
     Test,
 }
 
@@ -148,13 +150,9 @@ impl EpisodePlan {
     ) -> Result<WayEpisode, DataError> {
         let images = &lists[own];
         // Places in the list of the class.
-        let (supports, mut query) = loop {
-            let supports = self.places(images, random);
-            let query = below(images, random);
-            if all_different(supports.iter().chain([&query])) {
-                break (supports, query);
-            }
-        };
+        let mut drawn = distinct(images.len(), self.shots + 1, |_| true, random);
+        let mut query = drawn.pop().unwrap_or_default();
+        let supports = drawn;
         let of = |list: &[usize], places: &[usize]| places.iter().map(|p| list[*p]).collect();
         let mut ways = vec![Way { class: classes[own], supports: of(images, &supports) }];
         if let (2.., Some(whole)) = (self.ways, whole) {
@@ -185,22 +183,36 @@ impl EpisodePlan {
                 if list.iter().filter(|image| !taken.contains(image)).count() < self.shots {
                     return Err(too_few(classes[class], list.len(), self.shots + taken.len()));
                 }
-                let places = loop {
-                    let places = self.places(list, random);
-                    let free = places.iter().all(|place| !taken.contains(&list[*place]));
-                    if all_different(places.iter()) && free {
-                        break places;
-                    }
-                };
+                let free = |place: usize| !taken.contains(&list[place]);
+                let places = distinct(list.len(), self.shots, free, random);
                 ways.push(Way { class: classes[class], supports: of(list, &places) });
             }
         }
         Ok(WayEpisode { ways, query: images[query] })
     }
+}
 
-    fn places(&self, list: &[usize], random: &mut NumpyLegacy) -> Vec<usize> {
-        (0..self.shots).map(|_| below(list, random)).collect()
+/// How often all places are drawn anew before they are drawn another way. With the published shots (up to
+/// 5, of at least 6 images) no one ever comes near it.
+const MOST_REDRAWS: usize = 10_000;
+
+/// `count` different places below `length` that are `free`, of which there are enough: drawn all anew until
+/// they differ, as published. Many of hardly more would never come out different in this way; after
+/// [`MOST_REDRAWS`] they are the first ones of a random order.
+fn distinct(
+    length: usize,
+    count: usize,
+    free: impl Fn(usize) -> bool,
+    random: &mut NumpyLegacy,
+) -> Vec<usize> {
+    for _ in 0..MOST_REDRAWS {
+        let places: Vec<usize> =
+            (0..count).map(|_| random.randint(0, length as i64) as usize).collect();
+        if all_different(&places) && places.iter().all(|place| free(*place)) {
+            return places;
+        }
     }
+    random.permutation(length).into_iter().filter(|place| free(*place)).take(count).collect()
 }
 
 /// Plain images for AMP's training: for each class its share of `episodes` images, drawn one by one, in
@@ -237,8 +249,8 @@ fn below(list: &[usize], random: &mut NumpyLegacy) -> usize {
     random.randint(0, list.len() as i64) as usize
 }
 
-fn all_different<'a>(places: impl Iterator<Item = &'a usize> + Clone) -> bool {
-    places.clone().enumerate().all(|(i, place)| places.clone().take(i).all(|other| other != place))
+fn all_different(places: &[usize]) -> bool {
+    places.iter().enumerate().all(|(i, place)| !places[..i].contains(place))
 }
 
 fn too_few(class: ClassId, found: usize, needed: usize) -> DataError {
@@ -293,6 +305,19 @@ mod tests {
             WholeLists { classes: vec![(1, vec![0, 1]), (2, vec![2, 3]), (3, vec![0, 1, 4, 5])] };
         let plan = EpisodePlan { episodes: 300, ..EpisodePlan::test(2, 1) };
         assert!(message(plan, &list(&[2, 2, 2]), Some(&whole)).contains("every image of class 1"));
+    }
+
+    #[test]
+    fn many_shots_of_hardly_more_images_come_out_different() {
+        let plan = EpisodePlan { episodes: 3, ..EpisodePlan::test(1, 40) };
+        let episodes = plan.draw(&list(&[41]), None, &mut NumpyLegacy::seed(3)).unwrap();
+        for episode in &episodes {
+            let mut images = episode.ways[0].supports.clone();
+            images.push(episode.query);
+            images.sort_unstable();
+            assert_eq!(images, (0..41).collect::<Vec<_>>());
+        }
+        assert_ne!(episodes[0], episodes[1]);
     }
 
     #[test]

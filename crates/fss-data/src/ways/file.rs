@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::episodes::{Way, WayEpisode};
+use super::episodes::{Purpose, Way, WayEpisode};
 use crate::folds::Fold;
 use crate::io::{read_file, write_atomic};
 use crate::{ClassId, DataError};
@@ -30,6 +30,9 @@ pub struct EpisodeFile {
     pub dataset: String,
     /// The fold whose classes are held out.
     pub fold: Fold,
+    /// What they are for: tests, of held-out classes, if it is not said.
+    #[serde(default)]
+    pub purpose: Purpose,
     /// The seed that they were drawn with.
     pub seed: u32,
     /// The episodes, in order.
@@ -44,6 +47,7 @@ impl EpisodeFile {
     pub fn new(
         dataset: impl Into<String>,
         fold: Fold,
+        purpose: Purpose,
         seed: u32,
         episodes: &[WayEpisode],
         ids: &[String],
@@ -58,7 +62,8 @@ impl EpisodeFile {
                 .map(|way| way.supports.iter().map(name).collect())
                 .collect(),
         };
-        Self { dataset: dataset.into(), fold, seed, episodes: episodes.iter().map(named).collect() }
+        let episodes = episodes.iter().map(named).collect();
+        Self { dataset: dataset.into(), fold, purpose, seed, episodes }
     }
 
     /// Writes it as JSON, whole or not at all.
@@ -124,9 +129,15 @@ impl EpisodeFile {
             }
             let mut ways = Vec::with_capacity(episode.classes.len());
             for (class, supports) in episode.classes.iter().zip(&episode.support) {
-                if !self.fold.is_novel(*class) {
+                let held_out = self.fold.is_novel(*class);
+                let base = !held_out && (1..=self.fold.classes()).contains(&usize::from(*class));
+                let (fits, side) = match self.purpose {
+                    Purpose::Training => (base, "a base class"),
+                    Purpose::Test => (held_out, "held out"),
+                };
+                if !fits {
                     return Err(refuse(
-                        format!("class {class} is not held out in fold {}", self.fold.index()),
+                        format!("class {class} is not {side} in fold {}", self.fold.index()),
                         "use the episodes of this fold",
                     ));
                 }
@@ -163,7 +174,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("episodes.json");
         let episodes = [episode([1, 3]), episode([5, 2])];
-        let file = EpisodeFile::new("pascal val", Fold::pascal(0).unwrap(), 7, &episodes, &ids());
+        let fold = Fold::pascal(0).unwrap();
+        let file = EpisodeFile::new("pascal val", fold, Purpose::Test, 7, &episodes, &ids());
         file.save(&path).unwrap();
         let read = EpisodeFile::load(&path).unwrap();
         assert_eq!(read, file);
@@ -174,7 +186,9 @@ mod tests {
     fn what_does_not_fit_is_named() {
         let path = Path::new("episodes.json");
         let fold = Fold::pascal(0).unwrap();
-        let file = |episode| EpisodeFile::new("x", fold.clone(), 7, &[episode], &ids());
+        let made =
+            |purpose, episode| EpisodeFile::new("x", fold.clone(), purpose, 7, &[episode], &ids());
+        let file = |episode| made(Purpose::Test, episode);
         let message = |file: EpisodeFile, ids: &[String]| {
             let message = file.episodes(ids, path).unwrap_err().to_string();
             assert!(
@@ -186,6 +200,15 @@ mod tests {
         assert!(message(file(episode([1, 3])), &ids()[..4]).contains("image4"));
         assert!(message(file(episode([1, 9])), &ids()).contains("class 9"));
         assert!(message(file(episode([2, 2])), &ids()).contains("two ways"));
+        let training = |classes| made(Purpose::Training, episode(classes));
+        assert!(training([6, 20]).episodes(&ids(), path).is_ok());
+        assert!(message(training([6, 3]), &ids()).contains("class 3 is not a base class"));
+        assert!(message(training([6, 21]), &ids()).contains("class 21"));
+        // A file that does not say what it is for holds tests.
+        let mut text = serde_json::to_value(file(episode([1, 3]))).unwrap();
+        text.as_object_mut().unwrap().remove("purpose");
+        let read: EpisodeFile = serde_json::from_value(text).unwrap();
+        assert_eq!(read, file(episode([1, 3])));
         let mut uneven = file(episode([1, 2]));
         uneven.episodes[0].support[1].clear();
         assert!(message(uneven, &ids()).contains("[1, 0]"));

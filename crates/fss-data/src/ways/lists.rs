@@ -3,7 +3,9 @@
 use ndarray::Array2;
 use serde::{Deserialize, Serialize};
 
+use super::Purpose;
 use crate::folds::Fold;
+use crate::index::MaskStats;
 use crate::rng::NumpyLegacy;
 use crate::{ClassId, IGNORE_INDEX};
 
@@ -32,6 +34,26 @@ impl ShownLabels {
             labels[*place].1 += 1;
         }
         Self { id: id.into(), area: mask.len() as u64, labels }
+    }
+
+    /// Of the counts of a mask.
+    pub fn from_stats(id: impl Into<String>, mask: &MaskStats) -> Self {
+        let area = u64::from(mask.width) * u64::from(mask.height);
+        let labels = mask.order().iter().map(|&label| (label, mask.pixels(label))).collect();
+        Self { id: id.into(), area, labels }
+    }
+
+    /// What is left of it in a fold: labels of no class are background, and so, in training, are held-out
+    /// classes.
+    #[must_use]
+    pub fn in_fold(&self, fold: &Fold, purpose: Purpose) -> Self {
+        let counts = |label: u8| {
+            let class = ClassId::from(label);
+            usize::from(label) <= fold.classes()
+                && !(purpose == Purpose::Training && fold.is_novel(class))
+        };
+        let labels = self.labels.iter().copied().filter(|(label, _)| counts(*label)).collect();
+        Self { id: self.id.clone(), area: self.area, labels }
     }
 
     /// The classes that cover at least `share` of it, in order of appearance.

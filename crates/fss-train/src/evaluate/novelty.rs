@@ -131,7 +131,7 @@ impl Novelty {
     }
 
     /// Refuses what `rule` does not allow.
-    pub(super) fn check(&self, rule: SeenClasses) -> Result<(), TrainError> {
+    pub(crate) fn check(&self, rule: SeenClasses) -> Result<(), TrainError> {
         match (self, rule) {
             (Self::Seen { trained, classes, tested }, SeenClasses::Refuse) => {
                 Err(TrainError::SeenClasses {

@@ -104,7 +104,7 @@ pub struct FeatureUse {
 }
 
 impl FeatureUse {
-    pub(super) fn of(counts: CacheCounts) -> Self {
+    pub(crate) fn of(counts: CacheCounts) -> Self {
         Self {
             images_shown: counts.from_memory + counts.from_disk + counts.computed,
             backbone_passes: counts.computed,

@@ -7,14 +7,13 @@ use fss_data::gfss::Shown;
 use fss_data::loader::{LoaderOptions, OrderedLoader};
 use fss_data::transform::FitSquare;
 use fss_heads::{ClassCount, GeneralizedModel};
-use fss_kernels::{Corners, enlarged_argmax};
 use fss_metrics::{GeneralizedMetric, GeneralizedScores, Spread};
 use ndarray::{Array2, Array3};
 use serde::{Deserialize, Serialize};
 
 use super::data::GfssData;
 use super::observer::GfssObserver;
-use crate::tensor::image_tensor;
+use crate::tensor::{enlarged_labels, image_tensor};
 use crate::{Stop, TrainError};
 
 /// The evaluation of one model.
@@ -60,21 +59,7 @@ impl GfssEvaluation {
 /// # Errors
 /// [`TrainError::Setting`] if the device does not return the labels.
 pub fn original_size_labels(logits: Tensor<4>, size: [usize; 2]) -> Result<Array2<u8>, TrainError> {
-    labels(logits, [size[0].max(size[1]); 2], size)
-}
-
-fn labels(
-    logits: Tensor<4>,
-    enlarged: [usize; 2],
-    size: [usize; 2],
-) -> Result<Array2<u8>, TrainError> {
-    let unread = |what: String| TrainError::setting(what, "use --device cpu");
-    let found = enlarged_argmax(logits, enlarged, size, Corners::Aligned);
-    let found: Vec<u8> = found
-        .try_into_vec_as()
-        .map_err(|error| unread(format!("the device did not return the labels ({error:?})")))?;
-    Array2::from_shape_vec((size[0], size[1]), found)
-        .map_err(|error| unread(format!("the device returned other labels ({error})")))
+    enlarged_labels(logits, [size[0].max(size[1]); 2], size)
 }
 
 /// An image ready to be measured.
@@ -170,7 +155,7 @@ fn measure<M: GeneralizedModel>(
         let size = [truth.nrows(), truth.ncols()];
         let found = match compare {
             CompareAt::Image => original_size_labels(logits, size)?,
-            CompareAt::Network => labels(logits, size, size)?,
+            CompareAt::Network => enlarged_labels(logits, size, size)?,
         };
         let flat = |map: Array2<u8>| -> Vec<u8> { map.into_iter().collect() };
         metric.add(&flat(found), &flat(truth))?;

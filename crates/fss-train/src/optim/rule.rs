@@ -38,6 +38,16 @@ pub enum Rule {
         /// Decoupled penalty.
         weight_decay: f64,
     },
+    /// RMSprop: `s = alpha * s + (1 - alpha) * g^2`, then `p -= rate * g / (sqrt(s) + epsilon)`, weight
+    /// decay added to the gradient. Not centred, no momentum.
+    RmsProp {
+        /// How much of the mean square is kept.
+        alpha: f64,
+        /// Added to the root of the mean square.
+        epsilon: f64,
+        /// L2 penalty, added to the gradient.
+        weight_decay: f64,
+    },
 }
 
 /// What a rule remembers of one parameter.
@@ -45,6 +55,7 @@ pub enum Rule {
 pub(super) enum Slots {
     Velocity(Tensor<1>),
     Moments { first: Tensor<1>, second: Box<Tensor<1>>, steps: u32 },
+    MeanSquare(Tensor<1>),
 }
 
 impl Rule {
@@ -80,6 +91,16 @@ impl Rule {
                 let kept = 1.0 - rate * weight_decay.unwrap_or(default);
                 adam([beta1, beta2, epsilon], rate, parameter.mul_scalar(kept), gradient, state)
             }
+            Self::RmsProp { alpha, epsilon, weight_decay: default } => {
+                let gradient = decayed(gradient, &parameter, weight_decay.unwrap_or(default));
+                let square = gradient.clone().square().mul_scalar(1.0 - alpha);
+                let mean = match state {
+                    Some(Slots::MeanSquare(mean)) => mean.mul_scalar(alpha) + square,
+                    _ => square,
+                };
+                let root = mean.clone().sqrt().add_scalar(epsilon);
+                (parameter - (gradient / root).mul_scalar(rate), Slots::MeanSquare(mean))
+            }
         }
     }
 
@@ -94,6 +115,7 @@ impl Rule {
         };
         let loaded = match self {
             Self::Sgd { .. } => Slots::Velocity(flat(take("velocity")?, device)),
+            Self::RmsProp { .. } => Slots::MeanSquare(flat(take("mean_square")?, device)),
             Self::Adam { .. } | Self::AdamW { .. } => {
                 let (first, second) = (take("moment1")?, take("moment2")?);
                 let steps = take("steps")?;
@@ -118,7 +140,9 @@ impl Slots {
     /// How many values the parameter has.
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Velocity(values) | Self::Moments { first: values, .. } => values.dims()[0],
+            Self::Velocity(values)
+            | Self::MeanSquare(values)
+            | Self::Moments { first: values, .. } => values.dims()[0],
         }
     }
 
@@ -126,6 +150,7 @@ impl Slots {
         let read = |tensor: &Tensor<1>| tensor.to_data().iter::<f32>().collect();
         match self {
             Self::Velocity(velocity) => vec![("velocity", read(velocity))],
+            Self::MeanSquare(mean) => vec![("mean_square", read(mean))],
             Self::Moments { first, second, steps } => vec![
                 ("moment1", read(first)),
                 ("moment2", read(second)),

@@ -93,7 +93,7 @@ impl Recipe {
 
 /// Drops settings of the base recipe that belong to a choice which the file makes otherwise, where no
 /// tag tells so.
-fn supersede(base: &mut Table, over: &Table) {
+pub(crate) fn supersede(base: &mut Table, over: &Table) {
     let section = |table: &Table, name: &str| table.get(name)?.as_table().cloned();
     if let (Some(old), Some(new)) = (section(base, "backbone"), section(over, "backbone"))
         && FAMILY_KEYS.iter().any(|key| new.contains_key(*key) && !old.contains_key(*key))

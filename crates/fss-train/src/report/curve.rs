@@ -24,7 +24,8 @@ pub(super) fn training_curve(log: &[LogEntry]) -> Option<String> {
     let scores: Vec<(f64, f64)> = log
         .iter()
         .filter_map(|entry| match entry {
-            LogEntry::Validation { iteration, miou: Some(miou), .. } => {
+            LogEntry::Validation { iteration, miou: Some(miou), .. }
+            | LogEntry::WaysValidation { iteration, b_iou: Some(miou), .. } => {
                 Some((*iteration as f64, miou * 100.0))
             }
             _ => None,

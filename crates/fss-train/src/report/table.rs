@@ -143,13 +143,13 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 }
 
 /// A fraction in per cent with two decimals, `-` where there is none.
-pub(super) fn percent(value: Option<f64>) -> String {
+pub(crate) fn percent(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{:.2}", value * 100.0))
 }
 
 /// Lines with columns of equal width: text to the left, numbers to the right. A rule is drawn
 /// before each of the lines in `rules`.
-fn align(rows: &[Vec<String>], rules: &[usize]) -> String {
+pub(crate) fn align(rows: &[Vec<String>], rules: &[usize]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|c| {

@@ -1,8 +1,9 @@
 //! One iteration.
 
+use burn::module::Module;
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
-use fss_heads::{EpisodeBatch, Losses, TrainableModel};
+use fss_heads::{EpisodeBatch, Losses, Statistic, TrainableModel};
 
 use crate::TrainError;
 use crate::observer::IterationReport;
@@ -21,9 +22,21 @@ pub fn training_step<M: TrainableModel>(
     optimizer: &mut NamedOptimizer,
     batch: &EpisodeBatch,
     rate: f64,
-    [iteration, iterations]: [u64; 2],
+    numbers: [u64; 2],
 ) -> Result<(M, IterationReport), TrainError> {
-    let Losses { total, terms, statistics } = model.losses(batch)?;
+    let losses = model.losses(batch)?;
+    apply(model, losses, optimizer, rate, numbers, M::absorb)
+}
+
+/// What follows once the losses are there: gradient, update, and `absorb` what was measured.
+pub(crate) fn apply<M: Module>(
+    model: M,
+    Losses { total, terms, statistics }: Losses,
+    optimizer: &mut NamedOptimizer,
+    rate: f64,
+    [iteration, iterations]: [u64; 2],
+    absorb: impl FnOnce(M, &[Statistic]) -> M,
+) -> Result<(M, IterationReport), TrainError> {
     let terms: Vec<(&'static str, Option<f64>)> =
         terms.iter().map(|term| (term.name, term.value.as_ref().map(scalar))).collect();
     let counts = terms.iter().any(|(_, value)| value.is_some());
@@ -38,7 +51,7 @@ pub fn training_step<M: TrainableModel>(
         return Ok((model, report));
     }
     let gradients = GradientsParams::from_grads(total.backward(), &model);
-    Ok((optimizer.step(rate, model, gradients).absorb(&statistics), report))
+    Ok((absorb(optimizer.step(rate, model, gradients), &statistics), report))
 }
 
 fn non_finite(iteration: u64, terms: &[(&'static str, Option<f64>)]) -> TrainError {

@@ -1,6 +1,8 @@
 use super::super::mat::build::{Style, sbd};
 use super::*;
 use crate::benchmark::OpenOptions;
+use crate::index::IndexOptions;
+use crate::ways::{Purpose, WayImages};
 use crate::{Benchmark, Split, io, test_tree};
 
 const VOC: &str = "from/VOCdevkit/VOC2012";
@@ -72,6 +74,25 @@ fn the_augmented_set() {
     let stored: Summary = serde_json::from_slice(&fs::read(summary.file()).unwrap()).unwrap();
     assert_eq!(stored, summary);
     assert!(!summary.left_out_file().exists());
+}
+
+#[test]
+fn lists_of_voc_and_sbd_keep_their_order() {
+    let scratch = archives();
+    let lists = "out/VOC2012/ImageSets/denet";
+    prepare(&scratch, &PrepareOptions::default()).unwrap();
+    assert!(!scratch.path(lists).exists());
+    // Fetched afterwards.
+    scratch.file(&format!("{SBD}/train_noval.txt"), "f\na\ne\n");
+    let summary = prepare(&scratch, &PrepareOptions::default()).unwrap();
+    assert_eq!(scratch.text(&format!("{lists}/train.txt")), "b\na\nf\ne\n");
+    assert_eq!(scratch.text(&format!("{lists}/test.txt")), "c\nd\nf\n");
+    let both = summary.counts.iter().find(|count| count.what.contains("both lists")).unwrap();
+    assert_eq!((both.found, both.differs()), (1, false));
+    let tree = Benchmark::Pascal.detect(&scratch.out(), &OpenOptions::default()).unwrap();
+    let images = WayImages::open(&tree, Purpose::Training, &IndexOptions::default()).unwrap();
+    assert_eq!(images.dataset.ids, ["b", "a", "f", "e"]);
+    assert_eq!(images.shown[2].labels, [(0, 8), (7, 3), (12, 1)]);
 }
 
 #[test]
