@@ -10,7 +10,7 @@ use fss_core::Device;
 use fss_core::kernels::{
     Activation, ConvGeometry, Corners, conv2d_fused, cosine_map_dense, cosine_maps,
     masked_average_pool, masked_average_pool_at_mask_size, resize_bilinear, resize_nearest,
-    self_support,
+    self_support, self_support_ways,
 };
 use inputs::{object_mask, tensor};
 
@@ -52,6 +52,29 @@ fn matching(c: &mut Criterion) {
         b.iter(|| {
             let own = self_support(x.clone(), scores.clone(), &Default::default());
             black_box((own.fg_prototype.into_data(), own.bg_adaptive.into_data()))
+        })
+    });
+    // Each way's object is a fifth of the picture, and all else its background.
+    let columns = Tensor::<1, Int>::arange(0..SIDE as i64, &device);
+    let wide = SIDE as i64 / 5;
+    let ways = (0..5).map(|way| {
+        let inside = columns.clone().div_scalar(wide).equal_elem(way).float() * 8.0 - 4.0;
+        let inside = inside.reshape([1, 1, 1, SIDE]).expand([1, 1, SIDE, SIDE]);
+        Tensor::cat(vec![-inside.clone(), inside], 1)
+    });
+    let ways: Vec<Tensor<4>> = ways.collect();
+    let config = Default::default();
+    group.bench_function("self_support of 1 way, background 4/5", |b| {
+        b.iter(|| {
+            black_box(self_support(x.clone(), ways[0].clone(), &config).bg_adaptive.into_data())
+        })
+    });
+    group.bench_function("self_support of 5 ways, background 4/5", |b| {
+        b.iter(|| {
+            let logits = Tensor::stack::<5>(ways.clone(), 1);
+            let own = self_support_ways(x.clone(), logits, &config);
+            let read = own.into_iter().map(|own| own.bg_adaptive.into_data());
+            black_box(read.collect::<Vec<_>>())
         })
     });
     for (name, corners) in [("aligned", Corners::Aligned), ("half_pixel", Corners::HalfPixel)] {

@@ -137,6 +137,7 @@ impl FewShotModel for Ssp {
         let matching = self.matching(support, query_tap(query, &support.foreground)?);
         Ok(resize_bilinear(matching.prediction(), size, Corners::Aligned))
     }
+
     /// Merged at the features' size: enlarging is linear, so that margins may be enlarged in place of
     /// logits, all at once.
     fn segment_ways(
@@ -145,11 +146,13 @@ impl FewShotModel for Ssp {
         query: &Features,
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError> {
-        let margins = supports.iter().map(|support| {
-            let matching = self.matching(support, query_tap(query, &support.foreground)?);
-            Ok(margin(matching.prediction()))
-        });
-        let logits = compete(margins.collect::<Result<_, _>>()?)?;
+        let first = supports.first().ok_or(HeadError::NoSupport)?;
+        let tap = query_tap(query, &first.foreground)?;
+        for support in supports {
+            query_tap(query, &support.foreground)?;
+        }
+        let matchings = self.matchings(supports, tap);
+        let logits = compete(matchings.iter().map(|one| margin(one.prediction())).collect())?;
         Ok(resize_bilinear(logits, size, Corners::Aligned))
     }
 }

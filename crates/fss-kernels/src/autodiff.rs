@@ -60,6 +60,52 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
         FloatTensor::<Self>::new(map)
     }
 
+    fn cosine_map_blend(
+        features: FloatTensor<Self>,
+        prototype: FloatTensor<Self>,
+        map: FloatTensor<Self>,
+        second: Residual<Self>,
+        weights: [f32; 2],
+    ) -> FloatTensor<Self> {
+        let second_is_tracked = match &second {
+            Residual::None => false,
+            Residual::Add(map) => map.is_tracked(),
+        };
+        if features.is_tracked() || prototype.is_tracked() || map.is_tracked() || second_is_tracked
+        {
+            let maps = (map, second, weights);
+            return cosine::blend_by_product::<Self>(features, prototype, maps);
+        }
+        let second = match second {
+            Residual::None => Residual::None,
+            Residual::Add(map) => Residual::Add(map.into_primitive()),
+        };
+        FloatTensor::<Self>::new(B::cosine_map_blend(
+            features.into_primitive(),
+            prototype.into_primitive(),
+            map.into_primitive(),
+            second,
+            weights,
+        ))
+    }
+
+    fn self_support_ways(
+        features: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        config: SelfSupportConfig,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        if features.is_tracked() {
+            return self_support::each_way::<Self>(features, logits, config);
+        }
+        let (fg, bg, adaptive) =
+            B::self_support_ways(features.into_primitive(), logits.into_primitive(), config);
+        (
+            FloatTensor::<Self>::new(fg),
+            FloatTensor::<Self>::new(bg),
+            FloatTensor::<Self>::new(adaptive),
+        )
+    }
+
     fn self_support(
         features: FloatTensor<Self>,
         logits: FloatTensor<Self>,

@@ -77,6 +77,30 @@ pub trait MatchingBackend: Backend {
         cosine::dense_by_product::<Self>(features, prototype_map)
     }
 
+    /// See [`cosine_map_blend`](crate::cosine_map_blend):
+    /// `[B, C, h, w], [B, C], [B, C, h, w], [B, C, h, w] -> [B, 1, h, w]`.
+    #[fusion(default)]
+    fn cosine_map_blend(
+        features: FloatTensor<Self>,
+        prototype: FloatTensor<Self>,
+        map: FloatTensor<Self>,
+        #[extension_type] second: Residual<Self>,
+        weights: [f32; 2],
+    ) -> FloatTensor<Self> {
+        cosine::blend_by_product::<Self>(features, prototype, (map, second, weights))
+    }
+
+    /// See [`self_support_ways`](crate::self_support_ways): `[B, C, h, w], [B, W, 2, h, w]` to the foreground
+    /// and background prototypes `[B, W, C]` and the adaptive background prototype `[B, W, C, h, w]`.
+    #[fusion(default)]
+    fn self_support_ways(
+        features: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        config: SelfSupportConfig,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        self_support::each_way::<Self>(features, logits, config)
+    }
+
     /// See [`self_support`](crate::self_support): `[B, C, h, w], [B, 2, h, w]` to the foreground and
     /// background prototypes `[B, C]` and the adaptive background prototype `[B, C, h, w]`.
     #[fusion(default)]

@@ -8,7 +8,8 @@ use burn::backend::{Backend, Dispatch};
 use burn::tensor::Tensor;
 
 use crate::backend::MatchingBackend;
-use crate::ops::{dims, norms, reshape};
+use crate::conv::Residual;
+use crate::ops::{dims, norms, reshape, scale};
 
 /// The smallest norm that a vector is divided by.
 pub(crate) const NORM_EPS: f64 = 1e-8;
@@ -55,6 +56,61 @@ pub fn cosine_map_dense(features: Tensor<4>, prototype_map: Tensor<4>) -> Tensor
         features.into_dispatch(),
         prototype_map.into_dispatch(),
     ))
+}
+
+/// Cosine similarity of every position with a blend of a prototype of its own and one for all positions.
+///
+/// The blend is `prototype + Σ weight · map`; on the CPU it is never made as a whole.
+///
+/// # Shapes
+/// - `features`: `[B, C, h, w]`
+/// - `prototype`: `[B, C]`
+/// - `maps`: one or two of `[B, C, h, w]`, with their weights
+/// - output: `[B, 1, h, w]`, in `-1..=1`
+///
+/// # Panics
+/// For other numbers of maps, or shapes that do not fit.
+pub fn cosine_map_blend(
+    features: Tensor<4>,
+    prototype: Tensor<2>,
+    maps: &[(Tensor<4>, f32)],
+) -> Tensor<4> {
+    let [b, c, ..] = features.dims();
+    assert!(
+        prototype.dims() == [b, c]
+            && (1..=2).contains(&maps.len())
+            && maps.iter().all(|(map, _)| map.dims() == features.dims()),
+        "a blended cosine map of features {:?} needs a prototype [{b}, {c}] and one or two maps of \
+         their shape",
+        features.dims()
+    );
+    let weight = |map: usize| maps.get(map).map_or(0.0, |(_, weight)| *weight);
+    let second = match maps.get(1) {
+        Some((map, _)) => Residual::<Dispatch>::Add(map.clone().into_dispatch()),
+        None => Residual::None,
+    };
+    Tensor::from_dispatch(<Dispatch as MatchingBackend>::cosine_map_blend(
+        features.into_dispatch(),
+        prototype.into_dispatch(),
+        maps[0].0.clone().into_dispatch(),
+        second,
+        [weight(0), weight(1)],
+    ))
+}
+
+/// [`cosine_map_blend`] composed of differentiable operations; `maps` are the two maps and their weights.
+pub(crate) fn blend_by_product<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    prototype: FloatTensor<B>,
+    (first, second, weights): (FloatTensor<B>, Residual<B>, [f32; 2]),
+) -> FloatTensor<B> {
+    let [b, c] = dims(&prototype);
+    let global = reshape::<B, 4>(prototype, [b, c, 1, 1]);
+    let mut blend = B::float_add(scale::<B>(first, weights[0]), global);
+    if let Residual::Add(map) = second {
+        blend = B::float_add(blend, scale::<B>(map, weights[1]));
+    }
+    B::cosine_map_dense(features, blend)
 }
 
 /// [`cosine_maps`] composed of differentiable operations.

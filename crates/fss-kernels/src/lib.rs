@@ -42,11 +42,11 @@ pub use conv4d::{
     PivotGeometry, PivotWeights, center_pivot_collapse, center_pivot_conv4d, correlation_conv4d,
 };
 pub use correlation::{correlation, unit_features};
-pub use cosine::{cosine_map_dense, cosine_maps};
+pub use cosine::{cosine_map_blend, cosine_map_dense, cosine_maps};
 pub use enlarged::{enlarged_argmax, enlarged_cross_entropy};
 pub use group_norm::group_norm_relu;
 pub use orthogonal::{Decomposition, orthogonal_decompose, projections, residual, unit_prototypes};
 pub use pool::{avg_pool2d, max_pool2d};
 pub use pooling::{masked_average_pool, masked_average_pool_at_mask_size};
 pub use resize::{Corners, bilinear_matrix, nearest_indices, resize_bilinear, resize_nearest};
-pub use self_support::{SelfSupport, SelfSupportConfig, self_support};
+pub use self_support::{SelfSupport, SelfSupportConfig, self_support, self_support_ways};

@@ -57,6 +57,28 @@ pub fn cosine_map_dense<B: MatchingBackend>(
     B::cosine_map_dense(features, prototype_map)
 }
 
+/// See [`cosine_map_blend`](crate::cosine_map_blend); weights of the two maps.
+pub fn cosine_map_blend<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    prototype: FloatTensor<B>,
+    map: FloatTensor<B>,
+    second: Option<FloatTensor<B>>,
+    weights: [f32; 2],
+) -> FloatTensor<B> {
+    let second = second.map_or(Residual::None, Residual::Add);
+    B::cosine_map_blend(features, prototype, map, second, weights)
+}
+
+/// See [`self_support_ways`](crate::self_support_ways): prototypes `[B, W, C]`, adaptive background
+/// prototypes `[B, W, C, h, w]`.
+pub fn self_support_ways<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    logits: FloatTensor<B>,
+    config: SelfSupportConfig,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    B::self_support_ways(features, logits, config)
+}
+
 /// See [`self_support`](crate::self_support): foreground and background prototypes `[B, C]`, adaptive
 /// background prototype `[B, C, h, w]`.
 pub fn self_support<B: MatchingBackend>(

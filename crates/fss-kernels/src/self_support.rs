@@ -82,6 +82,66 @@ pub fn self_support(
     }
 }
 
+/// [`self_support`] for several first predictions (ways) on the same query: what depends on the features alone
+/// serves all of them.
+///
+/// # Shapes
+/// - `features`: `[B, C, h, w]`
+/// - `logits`: `[B, W, 2, h, w]`, background first
+/// - output: one for each way
+///
+/// # Panics
+/// As [`self_support`].
+pub fn self_support_ways(
+    features: Tensor<4>,
+    logits: Tensor<5>,
+    config: &SelfSupportConfig,
+) -> Vec<SelfSupport> {
+    let [b, c, h, w] = features.dims();
+    let [_, ways, ..] = logits.dims();
+    assert_eq!(
+        logits.dims(),
+        [b, ways, 2, h, w],
+        "self-support of features {:?} needs logits [{b}, ways, 2, {h}, {w}]",
+        features.dims()
+    );
+    assert!(h * w > 0 && ways > 0, "self-support needs at least one position and one way");
+    assert!(config.top_k > 0, "self-support needs top_k of at least 1");
+    let (fg, bg, adaptive) = <Dispatch as MatchingBackend>::self_support_ways(
+        features.into_dispatch(),
+        logits.into_dispatch(),
+        *config,
+    );
+    let (fg, bg): (Tensor<3>, Tensor<3>) = (Tensor::from_dispatch(fg), Tensor::from_dispatch(bg));
+    let adaptive: Tensor<5> = Tensor::from_dispatch(adaptive);
+    let of = |way: usize| SelfSupport {
+        fg_prototype: fg.clone().narrow(1, way, 1).reshape([b, c]),
+        bg_prototype: bg.clone().narrow(1, way, 1).reshape([b, c]),
+        bg_adaptive: adaptive.clone().narrow(1, way, 1).reshape([b, c, h, w]),
+    };
+    (0..ways).map(of).collect()
+}
+
+/// [`self_support_ways`] one way after the other.
+pub(crate) fn each_way<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    logits: FloatTensor<B>,
+    config: SelfSupportConfig,
+) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+    let [b, c, h, w] = dims(&features);
+    let [_, ways, ..] = dims::<5>(&logits);
+    let (mut fgs, mut bgs, mut maps) = (Vec::new(), Vec::new(), Vec::new());
+    for way in 0..ways {
+        let logits = narrow::<B>(logits.clone(), 1, way, way + 1);
+        let logits = reshape::<B, 4>(logits, [b, 2, h, w]);
+        let (fg, bg, adaptive) = B::self_support(features.clone(), logits, config);
+        fgs.push(reshape::<B, 3>(fg, [b, 1, c]));
+        bgs.push(reshape::<B, 3>(bg, [b, 1, c]));
+        maps.push(reshape::<B, 5>(adaptive, [b, 1, c, h, w]));
+    }
+    (B::float_cat(fgs, 1), B::float_cat(bgs, 1), B::float_cat(maps, 1))
+}
+
 /// Norms below this do not occur; it only keeps a zero feature from becoming NaN.
 pub(crate) const UNIT_EPS: f64 = 1e-12;
 

@@ -36,7 +36,10 @@ fn run_all<B: MatchingBackend>(
     let logits = load::<B, 4>("logits", [2, 2, 4, 5], device);
     let (fg, bg, adaptive) =
         primitive::self_support::<B>(features.clone(), logits, SelfSupportConfig::default());
-    let others = load::<B, 4>("others", [2, 6, 4, 5], device);
+    let others = || load::<B, 4>("others", [2, 6, 4, 5], device);
+    let logits = load::<B, 5>("logits of ways", [2, 3, 2, 4, 5], device);
+    let config = SelfSupportConfig::default();
+    let (fgs, bgs, adaptives) = primitive::self_support_ways::<B>(features.clone(), logits, config);
     vec![
         primitive::resize_bilinear::<B>(features.clone(), [7, 3], Corners::Aligned),
         primitive::resize_bilinear::<B>(features.clone(), [3, 9], Corners::HalfPixel),
@@ -44,7 +47,14 @@ fn run_all<B: MatchingBackend>(
         primitive::masked_average_pool::<B>(features.clone(), mask()),
         primitive::masked_average_pool_at_mask_size::<B>(features.clone(), mask()),
         primitive::cosine_maps::<B>(features.clone(), load::<B, 3>("p", [2, 3, 6], device)),
-        primitive::cosine_map_dense::<B>(features.clone(), others),
+        primitive::cosine_map_dense::<B>(features.clone(), others()),
+        primitive::cosine_map_blend::<B>(
+            features.clone(),
+            load::<B, 2>("p", [2, 6], device),
+            others(),
+            Some(load::<B, 4>("more", [2, 6, 4, 5], device)),
+            [0.7, -0.2],
+        ),
         primitive::max_pool2d::<B>(features.clone(), 3, 2, 1),
         primitive::avg_pool2d::<B>(features.clone(), 2, 2),
         primitive::enlarged_cross_entropy::<B>(
@@ -56,6 +66,9 @@ fn run_all<B: MatchingBackend>(
         fg,
         bg,
         adaptive,
+        fgs,
+        bgs,
+        adaptives,
         primitive::conv2d_fused::<B>(
             features,
             load::<B, 4>("weight", [6, 6, 3, 3], device),

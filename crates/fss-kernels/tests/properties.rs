@@ -5,9 +5,9 @@ mod common;
 use burn::tensor::{Device, Tensor};
 use common::{from_values, largest, random, tensor, values};
 use fss_kernels::{
-    Activation, ConvGeometry, Corners, avg_pool2d, conv2d_fused, cosine_map_dense, cosine_maps,
-    masked_average_pool, masked_average_pool_at_mask_size, max_pool2d, nearest_indices,
-    resize_bilinear, resize_nearest,
+    Activation, ConvGeometry, Corners, avg_pool2d, conv2d_fused, cosine_map_blend,
+    cosine_map_dense, cosine_maps, masked_average_pool, masked_average_pool_at_mask_size,
+    max_pool2d, nearest_indices, resize_bilinear, resize_nearest,
 };
 use fss_support::golden::assert_close;
 use proptest::prelude::*;
@@ -143,6 +143,30 @@ proptest! {
         assert_close("map", &values(cosine_map_dense(features.clone(), others.clone())), &want, 2e-6);
         let composed = cosine_map_dense(tracked(&features), tracked(&others)).inner();
         assert_close("composed map", &values(composed), &want, 2e-6);
+    }
+
+    #[test]
+    fn blended_cosine_maps_are_dense_ones_of_the_blend(
+        (b, c) in (1usize..3, 1usize..70), (h, w) in (1usize..20, 1usize..20),
+        (first, second) in (-1.0f32..1.0, -1.0f32..1.0), seed in 0u8..9,
+    ) {
+        let device = Device::flex();
+        let map = |name: &str| tensor::<4>(&format!("{name}{seed}"), [b, c, h, w], 1.0, &device);
+        let (features, one, two) = (map("features"), map("one"), map("two"));
+        let global: Tensor<2> = tensor(&format!("global{seed}"), [b, c], 1.0, &device);
+        let wide = global.clone().unsqueeze_dims::<4>(&[2, 3]);
+        let mut maps = vec![(one.clone(), first)];
+        let mut blend = one * first + wide;
+        for _ in 0..2 {
+            let want = values(cosine_map_dense(features.clone(), blend.clone()));
+            let fast = cosine_map_blend(features.clone(), global.clone(), &maps);
+            assert_close("fast", &values(fast), &want, 4e-6);
+            let leaves: Vec<_> = maps.iter().map(|(map, weight)| (tracked(map), *weight)).collect();
+            let composed = cosine_map_blend(tracked(&features), tracked(&global), &leaves).inner();
+            assert_close("composed", &values(composed), &want, 4e-6);
+            maps.push((two.clone(), second));
+            blend = blend + two.clone() * second;
+        }
     }
 
     #[test]

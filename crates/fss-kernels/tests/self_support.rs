@@ -5,7 +5,7 @@ mod common;
 use burn::tensor::activation::softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::{from_values, largest, tensor, values};
-use fss_kernels::{SelfSupport, SelfSupportConfig, self_support};
+use fss_kernels::{SelfSupport, SelfSupportConfig, self_support, self_support_ways};
 use fss_support::golden::assert_close;
 use proptest::prelude::*;
 
@@ -116,6 +116,50 @@ proptest! {
         let config = SelfSupportConfig { top_k, temperature, ..SelfSupportConfig::default() };
         check([batch, c, h, w], spread, seed, &config);
     }
+}
+
+#[test]
+fn several_ways_are_what_each_is_alone() {
+    // More positions than one tile of the CPU kernel, and ways that share members in every manner.
+    let (shape, ways) = ([2, 6, 19, 17], 5);
+    let plain = Device::flex();
+    let features: Tensor<4> = tensor("features", shape, 2.0, &plain);
+    let logits: Tensor<5> = tensor("logits", [2, ways, 2, 19, 17], 1.5, &plain);
+    let tracked = Device::flex().autodiff();
+    let leaf = from_values(values(features.clone()), shape, &tracked).require_grad();
+    for config in [
+        SelfSupportConfig::default(),
+        SelfSupportConfig { bg_threshold: 1.0, top_k: 3, ..SelfSupportConfig::default() },
+        SelfSupportConfig { temperature: 60.0, ..SelfSupportConfig::default() },
+    ] {
+        let found = self_support_ways(features.clone(), logits.clone(), &config);
+        let composed = Tensor::from_data(logits.clone().into_data(), &tracked);
+        let composed = self_support_ways(leaf.clone(), composed, &config);
+        assert_eq!((found.len(), composed.len()), (ways, ways));
+        for (way, (found, composed)) in found.iter().zip(&composed).enumerate() {
+            let own = logits.clone().narrow(1, way, 1).reshape([2, 2, 19, 17]);
+            let alone = self_support(features.clone(), own, &config);
+            assert_same(found, &alone);
+            assert_same(composed, &alone);
+        }
+    }
+    let found = self_support_ways(
+        leaf.clone(),
+        Tensor::from_data(logits.into_data(), &tracked),
+        &SelfSupportConfig::default(),
+    );
+    let total = found.into_iter().map(loss).reduce(|sum, one| sum + one).expect("ways");
+    let grad = leaf.grad(&total.backward()).expect("a gradient");
+    assert!(values(grad).iter().any(|v| *v != 0.0));
+}
+
+#[test]
+#[should_panic(expected = "needs logits [1, 2, 2, 3, 3]")]
+fn logits_of_ways_of_another_size_are_refused() {
+    let device = Device::flex();
+    let features = Tensor::zeros([1, 4, 3, 3], &device);
+    let logits = Tensor::zeros([1, 2, 2, 4, 3], &device);
+    let _ = self_support_ways(features, logits, &Default::default());
 }
 
 #[test]

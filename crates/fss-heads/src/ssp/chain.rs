@@ -1,10 +1,10 @@
 //! The chain of matchings: support prototypes first, then prototypes of the query itself.
 
 use burn::tensor::Tensor;
-use fss_kernels::{SelfSupport, cosine_map_dense, cosine_maps, self_support};
+use fss_kernels::{SelfSupport, cosine_map_blend, cosine_maps, self_support, self_support_ways};
 
 use super::{Refine, Ssp, SspSupport};
-use crate::prototypes::{SIMILARITY_SCALE, for_batch, similarity};
+use crate::prototypes::{SIMILARITY_SCALE, for_batch};
 
 /// The logits of every matching, `[B, 2, h, w]` at the features' size, background first.
 #[derive(Debug, Clone)]
@@ -37,39 +37,104 @@ impl Ssp {
     /// - `support`: prototypes `[B, C]`, or `[1, C]` for all queries of the batch
     /// - `query`: features `[B, C, h, w]`
     pub fn matching(&self, support: &SspSupport, query: &Tensor<4>) -> Matching {
-        let [batch, ..] = query.dims();
-        let fp = for_batch(&support.foreground, batch);
-        let bp = for_batch(&support.background, batch);
+        let mut matchings = self.matchings(std::slice::from_ref(support), query);
+        matchings.pop().unwrap_or_else(|| unreachable!("one support set gives one matching"))
+    }
 
-        let initial = similarity(query, &fp, &bp);
-        let own = self_support(query.clone(), initial.clone(), &self.self_support);
-        let fp1 = fp.clone() * 0.5 + own.fg_prototype.clone() * 0.5;
-        let bp1 = background(own);
-        let first = similarity_dense(query, &fp1, bp1.clone());
+    /// [`matching`](Self::matching) with several support sets (ways): what depends on the query alone is
+    /// computed once.
+    pub fn matchings(&self, supports: &[SspSupport], query: &Tensor<4>) -> Vec<Matching> {
+        let [batch, ..] = query.dims();
+        let fp: Vec<_> = supports.iter().map(|one| for_batch(&one.foreground, batch)).collect();
+        let bp: Vec<_> = supports.iter().map(|one| for_batch(&one.background, batch)).collect();
+
+        let initial = similarities(query, &fp, &bp);
+        let own = self.own(query, &initial);
+        let half = |prototype: &Tensor<2>| prototype.clone() * 0.5;
+        let fp1: Vec<_> =
+            fp.iter().zip(&own).map(|(fp, own)| half(fp) + half(&own.fg_prototype)).collect();
+        let bp1: Vec<_> = own.into_iter().map(Background::of).collect();
+        let first = similarities_dense(query, &fp1, &bp1);
         if self.refine == Refine::Off {
-            return Matching { initial, first, second: None };
+            let both = initial.into_iter().zip(first);
+            return both
+                .map(|(initial, first)| Matching { initial, first, second: None })
+                .collect();
         }
 
-        let own = self_support(query.clone(), first.clone(), &self.self_support);
-        let fp2 = fp.clone() * 0.5 + fp1 * 0.2 + (fp * 0.5 + own.fg_prototype.clone() * 0.5) * 0.3;
-        let bp2 = as_map(bp) * 0.5 + bp1 * 0.2 + background(own) * 0.3;
-        let second = similarity_dense(query, &fp2, bp2);
-        Matching { initial, first, second: Some(second) }
+        let own = self.own(query, &first);
+        let fp2 = fp.iter().zip(fp1).zip(&own).map(|((fp, fp1), own)| {
+            half(fp) + fp1 * 0.2 + (half(fp) + half(&own.fg_prototype)) * 0.3
+        });
+        let fp2: Vec<_> = fp2.collect();
+        let bp2 = bp.iter().zip(bp1).zip(own).map(|((bp, bp1), own)| {
+            let mut blend = bp1.scaled(0.2);
+            let Background { global, maps } = Background::of(own).scaled(0.3);
+            blend.global = half(bp) + blend.global + global;
+            blend.maps.extend(maps);
+            blend
+        });
+        let bp2: Vec<_> = bp2.collect();
+        let second = similarities_dense(query, &fp2, &bp2);
+        initial
+            .into_iter()
+            .zip(first)
+            .zip(second)
+            .map(|((initial, first), second)| Matching { initial, first, second: Some(second) })
+            .collect()
+    }
+
+    /// The self-support step of every way.
+    fn own(&self, query: &Tensor<4>, logits: &[Tensor<4>]) -> Vec<SelfSupport> {
+        match logits {
+            [one] => vec![self_support(query.clone(), one.clone(), &self.self_support)],
+            several => {
+                let logits = Tensor::stack::<5>(several.to_vec(), 1);
+                self_support_ways(query.clone(), logits, &self.self_support)
+            }
+        }
     }
 }
 
-/// Logits from one foreground prototype `[B, C]` and a background prototype for every position.
-fn similarity_dense(query: &Tensor<4>, fg: &Tensor<2>, bg: Tensor<4>) -> Tensor<4> {
-    let background = cosine_map_dense(query.clone(), bg);
-    let foreground = cosine_maps(query.clone(), fg.clone().unsqueeze_dim::<3>(1));
-    Tensor::cat(vec![background, foreground], 1) * SIMILARITY_SCALE
+/// A background prototype for every position: `global + Σ weight · map`.
+struct Background {
+    /// `[B, C]`.
+    global: Tensor<2>,
+    /// `[B, C, h, w]` each.
+    maps: Vec<(Tensor<4>, f32)>,
 }
 
-/// The query's own background prototypes `[B, C, h, w]`: global and adaptive.
-fn background(own: SelfSupport) -> Tensor<4> {
-    as_map(own.bg_prototype) * 0.3 + own.bg_adaptive * 0.7
+impl Background {
+    /// The query's own: global and adaptive.
+    fn of(own: SelfSupport) -> Self {
+        Self { global: own.bg_prototype * 0.3, maps: vec![(own.bg_adaptive, 0.7)] }
+    }
+
+    fn scaled(mut self, factor: f32) -> Self {
+        self.global = self.global * factor;
+        self.maps.iter_mut().for_each(|(_, weight)| *weight *= factor);
+        self
+    }
 }
 
-fn as_map(prototype: Tensor<2>) -> Tensor<4> {
-    prototype.unsqueeze_dims::<4>(&[2, 3])
+/// Logits `[B, 2, h, w]` of each way, background first, from prototypes `[B, C]`.
+fn similarities(query: &Tensor<4>, fg: &[Tensor<2>], bg: &[Tensor<2>]) -> Vec<Tensor<4>> {
+    let prototypes = bg.iter().zip(fg).flat_map(|(bg, fg)| [bg.clone(), fg.clone()]).collect();
+    let prototypes = Tensor::stack::<3>(prototypes, 1);
+    let maps = cosine_maps(query.clone(), prototypes) * SIMILARITY_SCALE;
+    (0..fg.len()).map(|way| maps.clone().narrow(1, 2 * way, 2)).collect()
+}
+
+/// Logits of each way from one foreground prototype `[B, C]` and a background prototype for every
+/// position.
+fn similarities_dense(query: &Tensor<4>, fg: &[Tensor<2>], bg: &[Background]) -> Vec<Tensor<4>> {
+    let foregrounds = cosine_maps(query.clone(), Tensor::stack::<3>(fg.to_vec(), 1));
+    bg.iter()
+        .enumerate()
+        .map(|(way, Background { global, maps })| {
+            let background = cosine_map_blend(query.clone(), global.clone(), maps);
+            let foreground = foregrounds.clone().narrow(1, way, 1);
+            Tensor::cat(vec![background, foreground], 1) * SIMILARITY_SCALE
+        })
+        .collect()
 }

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::exp::exp_scaled;
 use super::product::{View, ViewMut, Write, product};
+use crate::cpu::zeros;
 
 /// Beyond this the smallest weight, `exp(-2 |t|)`, leaves the range of float32.
 const MAX_TEMPERATURE: f32 = 40.0;
@@ -59,7 +60,7 @@ impl<'a> Keys<'a> {
 /// The columns `picked` of a `[C, N]` matrix.
 pub(super) fn gather(matrix: &[f32], picked: &[usize], positions: usize) -> Vec<f32> {
     let rows = matrix.len() / positions.max(1);
-    let mut gathered = vec![0.0; rows * picked.len()];
+    let mut gathered = zeros(rows * picked.len());
     if picked.is_empty() {
         return gathered;
     }
@@ -82,7 +83,7 @@ pub(super) fn prototypes(
     temperature: f32,
     tile: usize,
 ) -> Vec<f32> {
-    let mut output = vec![0.0; channels * positions];
+    let mut output = zeros(channels * positions);
     if members.is_empty() || output.is_empty() {
         return output;
     }
@@ -106,7 +107,7 @@ pub(super) fn prototypes(
 }
 
 /// Appends the channel of ones under which the weights themselves are summed.
-fn with_ones(mut values: Vec<f32>, members: usize) -> Vec<f32> {
+pub(super) fn with_ones(mut values: Vec<f32>, members: usize) -> Vec<f32> {
     values.resize(values.len() + members, 1.0);
     values
 }
@@ -150,9 +151,9 @@ impl Attention<'_> {
 
     /// Weighted sums `[C + 1, count]` for queries `[C, count]` that are no members.
     fn of(&self, queries: &[f32], count: usize) -> Vec<f32> {
-        let mut sums = vec![0.0; (self.channels + 1) * count];
+        let mut sums = zeros((self.channels + 1) * count);
         let tile = self.tile.min(count);
-        let mut buffer = vec![0.0; tile * self.members];
+        let mut buffer = zeros(tile * self.members);
         for start in (0..count).step_by(tile) {
             let end = (start + tile).min(count);
             let weights = &mut buffer[..(end - start) * self.members];
@@ -172,10 +173,10 @@ impl Attention<'_> {
     /// Weighted sums `[C + 1, members]` for the members as queries.
     fn of_members(&self) -> Vec<f32> {
         let (members, rows) = (self.members, self.channels + 1);
-        let mut sums = vec![0.0; rows * members];
+        let mut sums = zeros(rows * members);
         // Eighths leave 7/16 of the matrix uncomputed; finer strips gain little and cost more passes.
         let strip = members.div_ceil(8).max(MIN_STRIP).min(self.tile).min(members);
-        let mut buffer = vec![0.0; strip * members];
+        let mut buffer = zeros(strip * members);
         for start in (0..members).step_by(strip) {
             let end = (start + strip).min(members);
             let (height, width) = (end - start, members - start);

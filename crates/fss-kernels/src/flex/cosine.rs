@@ -168,6 +168,49 @@ pub(super) fn dense(features: &[f32], prototypes: &[f32], shape: MapShape) -> Ve
     runs.concat()
 }
 
+/// A map `[B, C, N]` and its factor.
+type Weighted<'a> = (&'a [f32], f32);
+
+/// Cosines `[B, 1, N]` of `[B, C, N]` vectors with the weighted sum of one or two maps and a prototype
+/// `[B, C]`, position by position.
+pub(super) fn blend(
+    features: &[f32],
+    prototype: &[f32],
+    (first, second): (Weighted<'_>, Option<Weighted<'_>>),
+    shape: MapShape,
+) -> Vec<f32> {
+    let runs: Vec<Vec<f32>> = shape
+        .all_runs()
+        .map(|(sample, start, length)| {
+            let (mut a2, mut b2, mut ab) = (Sums::new(), Sums::new(), Sums::new());
+            let mut blended = [0.0; RUN];
+            let blended = &mut blended[..length];
+            for channels in blocks(shape.channels) {
+                for channel in channels {
+                    let row = |map| shape.row(map, sample, channel, start, length);
+                    let global = prototype[sample * shape.channels + channel];
+                    for (value, own) in blended.iter_mut().zip(row(first.0)) {
+                        *value = global + own * first.1;
+                    }
+                    if let Some((map, weight)) = second {
+                        for (value, own) in blended.iter_mut().zip(row(map)) {
+                            *value += own * weight;
+                        }
+                    }
+                    let a = row(features);
+                    a2.add_products(a, a);
+                    b2.add_products(blended, blended);
+                    ab.add_products(a, blended);
+                }
+                [&mut a2, &mut b2, &mut ab].into_iter().for_each(Sums::end_block);
+            }
+            let lengths = a2.lengths().zip(b2.lengths()).map(|(a, b)| a * b);
+            ab.total[..length].iter().zip(lengths).map(|(dot, length)| dot / length).collect()
+        })
+        .collect();
+    runs.concat()
+}
+
 fn blocks(channels: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
     (0..channels).step_by(BLOCK).map(move |start| start..(start + BLOCK).min(channels))
 }

@@ -13,6 +13,7 @@ mod group_norm;
 mod product;
 mod resize;
 mod selection;
+mod several;
 mod unit;
 
 use burn::backend::tensor::FloatTensor;
@@ -75,29 +76,56 @@ impl MatchingBackend for Flex {
         }
     }
 
+    fn cosine_map_blend(
+        features: FlexTensor,
+        prototype: FlexTensor,
+        map: FlexTensor,
+        second: Residual<Self>,
+        weights: [f32; 2],
+    ) -> FlexTensor {
+        let [b, c, h, w] = dims(&features);
+        let inputs =
+            (float32(&features), float32(&prototype), float32(&map), float32_residual(&second));
+        let (Some(own), Some(global), Some(first), Some(other)) = inputs else {
+            let weighted = (map, second, weights);
+            return crate::cosine::blend_by_product::<Self>(features, prototype, weighted);
+        };
+        let shape = cosine::MapShape { batch: b, channels: c, positions: h * w };
+        let other = other.as_ref().map(|map| (values(map), weights[1]));
+        let maps = ((values(&first), weights[0]), other);
+        tensor(cosine::blend(values(&own), values(&global), maps, shape), [b, 1, h, w])
+    }
+
     fn self_support(
         features: FlexTensor,
         logits: FlexTensor,
         config: SelfSupportConfig,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let [b, c, h, w] = dims(&features);
-        match (float32(&features), float32(&logits)) {
-            (Some(features), Some(logits)) if adaptive::takes(config.temperature) => {
-                let tile = steps::tile_for(1, h * w);
-                let found = selection::run(
-                    values(&features),
-                    values(&logits),
-                    [b, c, h * w],
-                    &config,
-                    tile,
-                );
-                (
-                    tensor(found.fg_prototype, [b, c]),
-                    tensor(found.bg_prototype, [b, c]),
-                    tensor(found.bg_adaptive, [b, c, h, w]),
-                )
-            }
-            _ => steps::steps::<Self>(features, logits, config),
+        match found(&features, &logits, 1, &config) {
+            Some(found) => (
+                tensor(found.fg_prototype, [b, c]),
+                tensor(found.bg_prototype, [b, c]),
+                tensor(found.bg_adaptive, [b, c, h, w]),
+            ),
+            None => steps::steps::<Self>(features, logits, config),
+        }
+    }
+
+    fn self_support_ways(
+        features: FlexTensor,
+        logits: FlexTensor,
+        config: SelfSupportConfig,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [b, c, h, w] = dims(&features);
+        let [_, ways, ..] = dims::<5>(&logits);
+        match found(&features, &logits, ways, &config) {
+            Some(found) => (
+                tensor(found.fg_prototype, [b, ways, c]),
+                tensor(found.bg_prototype, [b, ways, c]),
+                tensor(found.bg_adaptive, [b, ways, c, h, w]),
+            ),
+            None => steps::each_way::<Self>(features, logits, config),
         }
     }
 
@@ -398,6 +426,23 @@ fn kernels<'a>(
 /// The results of all samples, without a copy if there is only one.
 fn join(mut samples: Vec<Vec<f32>>) -> Vec<f32> {
     if samples.len() == 1 { samples.remove(0) } else { samples.concat() }
+}
+
+/// The self-support step for all ways, if these kernels take the inputs.
+fn found(
+    features: &FlexTensor,
+    logits: &FlexTensor,
+    ways: usize,
+    config: &SelfSupportConfig,
+) -> Option<selection::Found> {
+    let [b, c, h, w] = dims(features);
+    let (features, logits) = (float32(features)?, float32(logits)?);
+    if !adaptive::takes(config.temperature) {
+        return None;
+    }
+    let (features, logits) = (values(&features), values(&logits));
+    let tile = steps::tile_for(1, h * w);
+    Some(selection::run(features, logits, [b, c, h * w], ways, config, tile))
 }
 
 /// The residual with contiguous values, if it is float32 or absent.

@@ -49,6 +49,12 @@ impl<'a> View<'a> {
         Self { data: &self.data[start * self.layout.column_stride..], layout }
     }
 
+    /// The rows `start..end`.
+    pub(super) fn rows(self, start: usize, end: usize) -> Self {
+        let layout = Layout { rows: end - start, ..self.layout };
+        Self { data: &self.data[start * self.layout.row_stride..], layout }
+    }
+
     pub(super) fn transposed(self) -> Self {
         let Layout { rows, columns, row_stride, column_stride } = self.layout;
         let layout = Layout {
@@ -151,6 +157,10 @@ mod tests {
         assert_eq!(out, [10.0, 22.0, 5.0, 10.0, 25.0, 4.0]);
         product(ViewMut::new(&mut out[..4], 2, 2), left, View::new(&b, 2, 2), Write::Replace);
         assert_eq!(out[..4], [12.0, -5.0, 15.0, -6.0]);
+        // The second row alone.
+        let right = View::new(&b, 2, 2).rows(1, 2);
+        product(ViewMut::new(&mut out[..4], 2, 2), left.columns(1, 2), right, Write::Replace);
+        assert_eq!(out[..4], [10.0, -5.0, 12.0, -6.0]);
     }
 
     #[test]

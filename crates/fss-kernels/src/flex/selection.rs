@@ -3,48 +3,61 @@
 use super::adaptive::{self, Keys};
 use super::cosine::{MapShape, squared_norms};
 use super::product::{View, ViewMut, Write, product};
+use super::several;
 use crate::self_support::{SelfSupportConfig, UNIT_EPS};
 
-/// Prototypes of a batch: `[B, C]`, `[B, C]`, `[B, C, N]`.
+/// Prototypes of a batch for each of W ways: `[B, W, C]`, `[B, W, C]`, `[B, W, C, N]`.
 pub(super) struct Found {
     pub fg_prototype: Vec<f32>,
     pub bg_prototype: Vec<f32>,
     pub bg_adaptive: Vec<f32>,
 }
 
-/// Runs the step on features `[B, C, N]` and logits `[B, 2, N]`.
+/// Runs the step on features `[B, C, N]` and logits `[B, W, 2, N]`.
 pub(super) fn run(
     features: &[f32],
     logits: &[f32],
     [batch, channels, positions]: [usize; 3],
+    ways: usize,
     config: &SelfSupportConfig,
     tile: usize,
 ) -> Found {
     let shape = MapShape { batch, channels, positions };
     let lengths = squared_norms(features, shape);
     let mut found = Found {
-        fg_prototype: Vec::with_capacity(batch * channels),
-        bg_prototype: Vec::with_capacity(batch * channels),
-        bg_adaptive: Vec::with_capacity(batch * channels * positions),
+        fg_prototype: Vec::with_capacity(batch * ways * channels),
+        bg_prototype: Vec::with_capacity(batch * ways * channels),
+        bg_adaptive: Vec::with_capacity(if batch == 1 { 0 } else { batch * ways * features.len() }),
     };
     for sample in 0..batch {
         let features = &features[sample * channels * positions..][..channels * positions];
-        let logits = &logits[sample * 2 * positions..][..2 * positions];
-        let [bg, fg] = probabilities(logits, positions);
-        let fg = members(&fg, config.fg_threshold, config.top_k);
-        let bg = members(&bg, config.bg_threshold, config.top_k);
-
-        let means = means(features, [&fg, &bg], [channels, positions]);
-        found.fg_prototype.extend(means.iter().step_by(2));
-        found.bg_prototype.extend(means.iter().skip(1).step_by(2));
+        let logits = &logits[sample * ways * 2 * positions..][..ways * 2 * positions];
+        let (mut fg, mut bg) = (Vec::with_capacity(ways), Vec::with_capacity(ways));
+        for logits in logits.chunks_exact(2 * positions) {
+            let [background, foreground] = probabilities(logits, positions);
+            fg.push(members(&foreground, config.fg_threshold, config.top_k));
+            bg.push(members(&background, config.bg_threshold, config.top_k));
+        }
+        let size = [channels, positions];
+        found.fg_prototype.extend(means(features, &fg, size));
+        found.bg_prototype.extend(means(features, &bg, size));
 
         let factors: Vec<f32> = lengths[sample * positions..][..positions]
             .iter()
             .map(|squares| 1.0 / squares.max((UNIT_EPS * UNIT_EPS) as f32).sqrt())
             .collect();
         let keys = Keys::scaled(features, &factors);
-        let size = [channels, positions];
-        let adaptive = adaptive::prototypes(features, keys, &bg, size, config.temperature, tile);
+        let temperature = config.temperature;
+        let adaptive = match bg.as_slice() {
+            [bg] => adaptive::prototypes(features, keys, bg, size, temperature, tile),
+            sets if sets.len() <= several::MOST_SETS => {
+                several::prototypes(features, keys, sets, size, temperature)
+            }
+            sets => sets
+                .chunks(several::MOST_SETS)
+                .flat_map(|sets| several::prototypes(features, keys, sets, size, temperature))
+                .collect(),
+        };
         if batch == 1 {
             found.bg_adaptive = adaptive;
         } else {
@@ -80,22 +93,22 @@ fn members(probabilities: &[f32], threshold: f32, top_k: usize) -> Vec<usize> {
     ranked
 }
 
-/// Mean features of two sets, interleaved: `[C, 2]`.
-fn means(features: &[f32], sets: [&[usize]; 2], [channels, positions]: [usize; 2]) -> Vec<f32> {
-    let mut weights = vec![0.0; 2 * positions];
+/// Mean features `[W, C]` of sets.
+fn means(features: &[f32], sets: &[Vec<usize>], [channels, positions]: [usize; 2]) -> Vec<f32> {
+    let ways = sets.len();
+    let mut weights = vec![0.0; ways * positions];
     for (row, set) in weights.chunks_exact_mut(positions).zip(sets) {
         set.iter().for_each(|&i| row[i] = 1.0);
     }
-    let mut means = vec![0.0; channels * 2];
+    let mut means = vec![0.0; ways * channels];
     product(
-        ViewMut::new(&mut means, channels, 2),
-        View::new(features, channels, positions),
-        View::new(&weights, 2, positions).transposed(),
+        ViewMut::new(&mut means, ways, channels),
+        View::new(&weights, ways, positions),
+        View::new(features, channels, positions).transposed(),
         Write::Replace,
     );
-    for pair in means.chunks_exact_mut(2) {
-        pair[0] /= sets[0].len() as f32;
-        pair[1] /= sets[1].len() as f32;
+    for (means, set) in means.chunks_exact_mut(channels.max(1)).zip(sets) {
+        means.iter_mut().for_each(|mean| *mean /= set.len() as f32);
     }
     means
 }
