@@ -154,7 +154,7 @@ fn several_ways_are_what_each_is_alone() {
 }
 
 #[test]
-#[should_panic(expected = "needs logits [1, 2, 2, 3, 3]")]
+#[should_panic(expected = "needs logits [1, ways, 2, 3, 3]")]
 fn logits_of_ways_of_another_size_are_refused() {
     let device = Device::flex();
     let features = Tensor::zeros([1, 4, 3, 3], &device);
