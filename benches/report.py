@@ -22,6 +22,7 @@ EPISODES = [
     ("ssp resnet50 episode 473x473/1-shot refine Off", ("ssp_episode",), "episode"),
     ("ssp resnet50 episode 473x473/1-shot refine On", ("ssp_episode", "--refine"), "episode"),
     ("ssp resnet50 episode 473x473/5-shot refine On", ("ssp_episode", "--refine", "--shots", "5"), "episode"),
+    ("ssp resnet50 step 473x473/batch 4", ("ssp_step",), "step"),
     ("kernels/self_support", ("ssp_episode",), "self_support"),
     # As published, with features enlarged to the image's size, and without.
     ("mlc resnet50 episode 473x473/1-shot", ("mlc_episode",), "episode"),
@@ -197,7 +198,7 @@ def main():
         "foreground prototype; `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
         "or (`--pooling low`) by the equal sum of the small ones; `hsnet_episode.py`, which makes the query's features",
         "once for all shots, with an object on a quarter of the support (or `--mask-share` of it); `pop_image.py`,",
-        "whose head makes a map for each class; and `clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
+        "whose head makes a map for each class; `ssp_step.py`, a training step; and `clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
         "",
     ]
     lines += episode_lines(episodes, rows, peers)

@@ -1,8 +1,6 @@
 //! Convolutions with their norms, and the residual blocks made of them.
 
 use burn::module::{Module, Param};
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, activation::relu};
 use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
 
@@ -26,8 +24,8 @@ impl Conv2d {
     /// Convolves: `[B, C_in, H, W]` to `[B, C_out, h, w]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         let weight = beside(self.weight.val(), &x);
-        let ConvGeometry { stride, padding, dilation } = self.geometry;
-        conv2d(x, weight, None, ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1))
+        let bias = Tensor::zeros([weight.dims()[0]], &x.device());
+        conv2d_fused(x, weight, bias, None, self.geometry, Activation::None)
     }
 }
 
@@ -114,9 +112,7 @@ impl ConvUnit {
     ) -> Tensor<4> {
         match self {
             Self::Separate(unit) => {
-                let ConvGeometry { stride, padding, dilation } = unit.conv.geometry;
-                let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
-                let y = pass.convolve(x, unit.conv.weight.val(), options);
+                let y = pass.convolve(x, unit.conv.weight.val(), unit.conv.geometry);
                 finish(pass.normalise(&unit.norm, y), residual, activation)
             }
             folded => folded.forward(x, residual, activation, Route::Merged),

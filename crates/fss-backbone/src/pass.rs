@@ -3,6 +3,7 @@
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
+use fss_kernels::ConvGeometry;
 
 use crate::norm::FrozenBatchNorm2d;
 
@@ -61,7 +62,11 @@ impl TrainingPass {
 
     /// A convolution without bias: `[B, C, H, W]` by `[O, C, k, k]` to `[B, O, h, w]`, in the type of
     /// `x`.
-    pub fn convolve(&self, x: Tensor<4>, weight: Tensor<4>, options: ConvOptions<2>) -> Tensor<4> {
+    pub fn convolve(&self, x: Tensor<4>, weight: Tensor<4>, geometry: ConvGeometry) -> Tensor<4> {
+        // Not the fused kernel: where norms look at a batch of few pixels, they enlarge the rounding of
+        // Winograd's transforms.
+        let ConvGeometry { stride, padding, dilation } = geometry;
+        let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
         match self.precision {
             ComputePrecision::Full => conv2d(x, weight, None, options),
             ComputePrecision::Mixed(half) => {

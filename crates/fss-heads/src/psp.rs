@@ -1,7 +1,6 @@
 //! The pyramid pooling decoder of PSPNet (CVPR 2017) as POP has it.
 
 use burn::module::{Module, Param};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, activation::relu};
 use fss_backbone::{BatchMoments, ConvUnit, OfficialKeys, TrainingPass};
 use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
@@ -135,8 +134,7 @@ impl PspModule {
         let [_, _, height, width] = x.dims();
         let (maps, weight) = taken_apart(unit.conv.weight.val(), &narrowed);
         let enlarged = pyramid::convolve_enlarged(narrowed, maps, [height, width]);
-        let options = ConvOptions::new([1; 2], [SPATIAL.padding; 2], [1; 2], 1);
-        let sum = pass.convolve(x, weight, options) + enlarged;
+        let sum = pass.convolve(x, weight, SPATIAL) + enlarged;
         let mixed = relu(pass.normalise(&unit.norm, sum));
         self.last.forward(mixed, Activation::None)
     }

@@ -1,20 +1,22 @@
 //! Gradients.
 //!
-//! The default bodies are differentiable as they stand. Two things are done better here: what tracks no
-//! gradient runs on the inner back end's own kernels, and the adaptive prototype has a backward step that
-//! makes its weights again instead of keeping an N x N matrix between the passes.
+//! The default bodies are differentiable as they stand. Three things are done better here: what tracks no
+//! gradient runs on the inner back end's own kernels; the adaptive prototype has a backward step that
+//! makes its weights again instead of keeping an N x N matrix between the passes; and a fused convolution runs
+//! as such in both directions, keeping no more than the gradients that are asked for need.
 
-use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, TensorMetadata};
+use burn::tensor::Shape;
 
 use crate::backend::MatchingBackend;
-use crate::conv::{self, Activation, ConvGeometry, Residual};
+use crate::conv::{Activation, ConvGeometry, Residual};
 use crate::conv4d::{self, PivotGeometry};
-use crate::ops::reshape;
+use crate::ops::{dims, float_dtype, reshape};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
 use crate::{correlation, cosine, group_norm, pool};
@@ -137,7 +139,7 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
             Residual::Add(map) => map.is_tracked(),
         };
         if x.is_tracked() || weight.is_tracked() || bias.is_tracked() || residual_is_tracked {
-            return conv::conv_by_steps::<Self>(x, weight, bias, residual, geometry, activation);
+            return tracked_conv::<B, C>(x, weight, bias, residual, geometry, activation);
         }
         let residual = match residual {
             Residual::None => Residual::None,
@@ -306,6 +308,118 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
             OpsKind::UnTracked(prepared) => {
                 prepared.finish(B::enlarged_cross_entropy(logits, labels, ignore, corners))
             }
+        }
+    }
+}
+
+/// A fused convolution whose backward step runs on the back end's own kernels.
+fn tracked_conv<B: MatchingBackend, C: CheckpointStrategy>(
+    x: FloatTensor<Autodiff<B, C>>,
+    weight: FloatTensor<Autodiff<B, C>>,
+    bias: FloatTensor<Autodiff<B, C>>,
+    residual: Residual<Autodiff<B, C>>,
+    geometry: ConvGeometry,
+    activation: Activation,
+) -> FloatTensor<Autodiff<B, C>> {
+    let [learns, passes] = [weight.is_tracked(), x.is_tracked()];
+    let parents = [x.node(), weight.node(), bias.node()];
+    let (x, weight, bias) = (x.into_primitive(), weight.into_primitive(), bias.into_primitive());
+    let conv = |residual: Residual<B>| {
+        B::conv2d_fused(x.clone(), weight.clone(), bias.clone(), residual, geometry, activation)
+    };
+    let state = |output: &FloatTensor<B>| ConvState {
+        shapes: [x.shape(), weight.shape()],
+        x: learns.then(|| x.clone()),
+        weight: passes.then(|| weight.clone()),
+        output: (activation == Activation::Relu).then(|| output.clone()),
+    };
+    let step = ConvStep { geometry };
+    match residual {
+        Residual::None => match step.prepare::<C>(parents).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => {
+                let output = conv(Residual::None);
+                prepared.finish(state(&output), output)
+            }
+            OpsKind::UnTracked(prepared) => prepared.finish(conv(Residual::None)),
+        },
+        Residual::Add(map) => {
+            let [x, weight, bias] = parents;
+            let parents = [x, weight, bias, map.node()];
+            let map = map.into_primitive();
+            match step.prepare::<C>(parents).compute_bound().stateful() {
+                OpsKind::Tracked(prepared) => {
+                    let output = conv(Residual::Add(map));
+                    prepared.finish(state(&output), output)
+                }
+                OpsKind::UnTracked(prepared) => prepared.finish(conv(Residual::Add(map))),
+            }
+        }
+    }
+}
+
+/// What a convolution's backward step needs; tensors that no gradient is wanted for are not kept.
+#[derive(Debug, Clone)]
+struct ConvState<B: MatchingBackend> {
+    /// Of input and weights.
+    shapes: [Shape; 2],
+    x: Option<FloatTensor<B>>,
+    weight: Option<FloatTensor<B>>,
+    /// After the ReLU, if there is one.
+    output: Option<FloatTensor<B>>,
+}
+
+/// The backward step of [`MatchingBackend::conv2d_fused`]: parents are input, weights, bias and, if there
+/// is one, the residual.
+#[derive(Debug)]
+struct ConvStep {
+    geometry: ConvGeometry,
+}
+
+impl<B: MatchingBackend, const PARENTS: usize> Backward<B, PARENTS> for ConvStep {
+    type State = ConvState<B>;
+
+    fn backward(
+        self,
+        ops: Ops<Self::State, PARENTS>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
+        let ConvState { shapes, x, weight, output } = ops.state;
+        let grad = grads.consume::<B>(&ops.node);
+        let grad = match output {
+            Some(output) => B::relu_backward(output, grad),
+            None => grad,
+        };
+        let [x_shape, weight_shape] = shapes;
+        // Stands in where only a shape is asked for.
+        let shaped = |tensor: Option<FloatTensor<B>>, shape: Shape| {
+            tensor.unwrap_or_else(|| {
+                let one = B::float_zeros([1; 4].into(), &grad.device(), float_dtype(&grad));
+                B::float_expand(one, shape)
+            })
+        };
+        for (place, parent) in ops.parents.iter().enumerate() {
+            let Some(node) = parent else { continue };
+            let (x, weight) = (x.clone(), weight.clone());
+            let own = match place {
+                0 => {
+                    let weight = shaped(weight, weight_shape.clone());
+                    let x = shaped(None, x_shape.clone());
+                    B::conv2d_input_grad(x, weight, grad.clone(), self.geometry)
+                }
+                1 => {
+                    let x = shaped(x, x_shape.clone());
+                    let weight = shaped(None, weight_shape.clone());
+                    B::conv2d_weight_grad(x, weight, grad.clone(), self.geometry)
+                }
+                2 => {
+                    let [_, channels, _, _] = dims::<4>(&grad);
+                    let sum = B::float_sum_dim(B::float_sum_dim(grad.clone(), 3), 2);
+                    reshape::<B, 1>(B::float_sum_dim(sum, 0), [channels])
+                }
+                _ => grad.clone(),
+            };
+            grads.register::<B>(node.id, own);
         }
     }
 }

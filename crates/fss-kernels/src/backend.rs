@@ -165,6 +165,29 @@ pub trait MatchingBackend: Backend {
         conv::conv_by_steps::<Self>(x, weight, bias, residual, geometry, activation)
     }
 
+    /// The gradient of a convolution `[B, C, h, w], [O, C, kh, kw]` with respect to its input, from that of its
+    /// output `[B, O, H, W]`. Of `x` the shape alone counts.
+    #[fusion(default)]
+    fn conv2d_input_grad(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        Self::conv2d_x_backward(x, weight, grad, geometry.options())
+    }
+
+    /// The same with respect to its weights, of which the shape alone counts.
+    #[fusion(default)]
+    fn conv2d_weight_grad(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        geometry: ConvGeometry,
+    ) -> FloatTensor<Self> {
+        Self::conv2d_weight_backward(x, weight, grad, geometry.options())
+    }
+
     /// See [`max_pool2d`](crate::max_pool2d): `[B, C, h, w] -> [B, C, H, W]`.
     #[fusion(default)]
     fn max_pool2d(

@@ -30,6 +30,12 @@ impl ConvGeometry {
         let padded = length + 2 * self.padding;
         if padded < reach { 0 } else { (padded - reach) / self.stride + 1 }
     }
+
+    /// As Burn has it.
+    pub(crate) fn options(self) -> ConvOptions<2> {
+        let Self { stride, padding, dilation } = self;
+        ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1)
+    }
 }
 
 /// What is done to the sum of convolution, bias and residual.
@@ -122,9 +128,7 @@ pub(crate) fn conv_by_steps<B: Backend>(
     geometry: ConvGeometry,
     activation: Activation,
 ) -> FloatTensor<B> {
-    let ConvGeometry { stride, padding, dilation } = geometry;
-    let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
-    let output = B::conv2d(x, weight, Some(bias), options);
+    let output = B::conv2d(x, weight, Some(bias), geometry.options());
     let output = match residual {
         Residual::None => output,
         Residual::Add(map) => B::float_add(output, map),

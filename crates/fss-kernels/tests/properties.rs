@@ -2,6 +2,8 @@
 
 mod common;
 
+use burn::tensor::module::conv2d;
+use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 use common::{from_values, largest, random, tensor, values};
 use fss_kernels::{
@@ -187,14 +189,61 @@ proptest! {
         let residual = has_residual.then(|| tensor(&format!("r{seed}"), output, 1.0, &device));
         let activation = if relu { Activation::Relu } else { Activation::None };
 
-        let composed = conv2d_fused(
-            tracked(&x), tracked(&weight), tracked(&bias), residual.as_ref().map(tracked),
-            geometry, activation,
+        // Burn's own operations.
+        let leaves = [tracked(&x), tracked(&weight), residual.as_ref().map_or_else(
+            || tracked(&Tensor::zeros(output, &device)), tracked,
+        )];
+        let shift = tracked(&bias);
+        let [lx, lw, lr] = leaves.clone();
+        let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
+        let sum = conv2d(lx, lw, Some(shift.clone()), options) + lr;
+        let steps = if relu { burn::tensor::activation::relu(sum.clone()) } else { sum.clone() };
+        let want = values(steps.inner());
+
+        let fused = conv2d_fused(
+            x.clone(), weight.clone(), bias.clone(), residual.clone(), geometry, activation,
         );
-        let composed = values(composed.inner());
-        let fused = conv2d_fused(x, weight, bias, residual, geometry, activation);
         prop_assert_eq!(fused.dims(), output);
-        assert_close("fused", &values(fused), &composed, 1e-5 * largest(&composed).max(1.0));
+        assert_close("fused", &values(fused), &want, 1e-5 * largest(&want).max(1.0));
+
+        let [ours_x, ours_w] = [tracked(&x), tracked(&weight)];
+        let ours_b = tracked(&bias);
+        let ours_r = residual.as_ref().map(tracked);
+        let found = conv2d_fused(
+            ours_x.clone(), ours_w.clone(), ours_b.clone(), ours_r.clone(), geometry, activation,
+        );
+        assert_close("tracked", &values(found.clone().inner()), &want, 1e-5 * largest(&want).max(1.0));
+        // Of sums next to zero the two may be on different sides; the side is ours for both.
+        let probe = tensor::<4>(&format!("p{seed}"), output, 1.0, &device);
+        let passing = match relu {
+            true => found.clone().inner().greater_elem(0.0).float(),
+            false => probe.ones_like(),
+        };
+        let weigh = |values: Tensor<4>, by: Tensor<4>| {
+            (values * Tensor::from_data(by.into_data(), &Device::flex().autodiff())).sum().backward()
+        };
+        let ours = weigh(found, probe.clone());
+        let theirs = weigh(sum, probe * passing);
+        let check = |what: &str, got: Option<Vec<f32>>, want: Option<Vec<f32>>| {
+            let (got, want) = (got.expect("a gradient"), want.expect("a gradient"));
+            assert_close(what, &got, &want, 2e-5 * largest(&want).max(1.0));
+        };
+        let [lx, lw, lr] = leaves;
+        check("x", ours_x.grad(&ours).map(values), lx.grad(&theirs).map(values));
+        check("weight", ours_w.grad(&ours).map(values), lw.grad(&theirs).map(values));
+        check("bias", ours_b.grad(&ours).map(values), shift.grad(&theirs).map(values));
+        if let Some(ours_r) = ours_r {
+            check("residual", ours_r.grad(&ours).map(values), lr.grad(&theirs).map(values));
+        }
+        // What is not asked for costs nothing and changes nothing.
+        let only = tracked(&weight);
+        let plain = |t: &Tensor<4>| Tensor::from_data(t.clone().into_data(), &Device::flex().autodiff());
+        let found = conv2d_fused(
+            plain(&x), only.clone(), Tensor::from_data(bias.into_data(), &Device::flex().autodiff()),
+            residual.as_ref().map(plain), geometry, activation,
+        );
+        let alone = weigh(found, tensor::<4>(&format!("p{seed}"), output, 1.0, &device));
+        check("weight alone", only.grad(&alone).map(values), ours_w.grad(&ours).map(values));
     }
 }
 

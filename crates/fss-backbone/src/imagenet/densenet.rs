@@ -1,7 +1,6 @@
 //! DenseNet-121 up to its third dense block.
 
 use burn::module::Module;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, activation::relu};
 use fss_kernels::{Activation, ConvGeometry, avg_pool2d, conv2d_fused};
 
@@ -200,7 +199,5 @@ fn convolved(conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
 
 /// A convolution without bias, as the pass has it.
 fn convolved_in(pass: &TrainingPass, conv: &Conv2d, x: Tensor<4>) -> Tensor<4> {
-    let ConvGeometry { stride, padding, dilation } = conv.geometry;
-    let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
-    pass.convolve(x, conv.weight.val(), options)
+    pass.convolve(x, conv.weight.val(), conv.geometry)
 }

@@ -2,7 +2,6 @@
 //! dilation in conv4 and conv5.
 
 use burn::module::{Module, Param, ParamId};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor, activation::relu};
 use fss_kernels::{Activation, ConvGeometry, max_pool2d};
 
@@ -145,11 +144,9 @@ impl NormedConv {
 
     fn forward_training(&self, x: Tensor<4>, pass: &mut TrainingPass) -> Tensor<4> {
         let FoldedConv { weight, bias, geometry } = &self.conv;
-        let ConvGeometry { stride, padding, dilation } = *geometry;
-        let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
         let bias = bias.val();
         let channels = bias.dims()[0];
-        let y = pass.convolve(x, weight.val(), options) + bias.reshape([1, channels, 1, 1]);
+        let y = pass.convolve(x, weight.val(), *geometry) + bias.reshape([1, channels, 1, 1]);
         relu(pass.normalise(&self.norm, y))
     }
 }

@@ -9,11 +9,9 @@ use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
-use burn::tensor::module::conv2d;
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Int, Tensor};
 use fss_backbone::{BackboneError, NamedTensor, params};
-use fss_kernels::{Corners, resize_bilinear};
+use fss_kernels::{Activation, ConvGeometry, Corners, conv2d_fused, resize_bilinear};
 
 use crate::HeadError;
 use crate::loss::cross_entropy_without;
@@ -170,12 +168,14 @@ impl MiningDecoder {
                 want: format!("{want} channels"),
             });
         }
-        let same = ConvOptions::new([1; 2], [KERNEL / 2; 2], [1; 2], 1);
-        let x = conv2d(features, self.reduce.val(), None, same);
+        let same = ConvGeometry { padding: KERNEL / 2, ..ConvGeometry::POINTWISE };
+        let reduce = self.reduce.val();
+        let none = Tensor::zeros([reduce.dims()[0]], &features.device());
+        let x = conv2d_fused(features, reduce, none, None, same, Activation::None);
         let (x, statistics) = self.normalised(x, normalise);
-        let point = ConvOptions::new([1; 2], [0; 2], [1; 2], 1);
-        let bias = Some(self.classify_bias.val());
-        let logits = conv2d(relu(x), self.classify.val(), bias, point);
+        let (weight, bias) = (self.classify.val(), self.classify_bias.val());
+        let point = ConvGeometry::POINTWISE;
+        let logits = conv2d_fused(relu(x), weight, bias, None, point, Activation::None);
         Ok((resize_bilinear(logits, size, Corners::Aligned), statistics))
     }
 

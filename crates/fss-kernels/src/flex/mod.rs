@@ -6,6 +6,7 @@
 mod adaptive;
 mod adaptive_backward;
 mod conv4d;
+mod conv_grad;
 mod cosine;
 mod enlarged;
 mod exp;
@@ -16,6 +17,7 @@ mod selection;
 mod several;
 mod unit;
 
+use burn::backend::ops::ModuleOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, flex::FlexTensor};
 use burn::tensor::{DType, TensorData};
@@ -214,6 +216,38 @@ impl MatchingBackend for Flex {
         };
         let (output, shape) = conv2d_nchw(values(&input), values(&kernel), &shape, epilogue);
         tensor(output, shape)
+    }
+
+    fn conv2d_input_grad(
+        x: FlexTensor,
+        weight: FlexTensor,
+        grad: FlexTensor,
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
+        let shape = ConvShape { input: dims(&x), weight: dims(&weight), geometry };
+        match (float32(&weight), float32(&grad)) {
+            (Some(weight), Some(grad)) => {
+                let found = conv_grad::for_input(values(&grad), values(&weight), &shape);
+                tensor(found, shape.input)
+            }
+            _ => Self::conv2d_x_backward(x, weight, grad, geometry.options()),
+        }
+    }
+
+    fn conv2d_weight_grad(
+        x: FlexTensor,
+        weight: FlexTensor,
+        grad: FlexTensor,
+        geometry: ConvGeometry,
+    ) -> FlexTensor {
+        let shape = ConvShape { input: dims(&x), weight: dims(&weight), geometry };
+        match (float32(&x), float32(&grad)) {
+            (Some(x), Some(grad)) => {
+                let found = conv_grad::for_weight(values(&x), values(&grad), &shape);
+                tensor(found, shape.weight)
+            }
+            _ => Self::conv2d_weight_backward(x, weight, grad, geometry.options()),
+        }
     }
 
     fn max_pool2d(x: FlexTensor, kernel: usize, stride: usize, padding: usize) -> FlexTensor {

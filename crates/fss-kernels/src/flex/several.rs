@@ -263,7 +263,7 @@ mod tests {
             .collect();
         let keys = Keys::scaled(&features, &factors);
         let every = |step: usize, from: usize| (from..positions).step_by(step).collect::<Vec<_>>();
-        let sets = vec![every(1, 0), every(2, 1), every(3, 0), vec![7], every(2, 1)];
+        let sets = [every(1, 0), every(2, 1), every(3, 0), vec![7], every(2, 1)];
         let size = [channels, positions];
         for (sets, kept) in [(&sets[..], usize::MAX), (&sets[..], 0), (&sets[1..3], usize::MAX)] {
             let found = prototypes_within(&features, keys, sets, size, 2.0, kept);
