@@ -24,6 +24,10 @@ EPISODES = [
     ("ssp resnet50 episode 473x473/5-shot refine On", ("ssp_episode", "--refine", "--shots", "5"), "episode"),
     ("ssp resnet50 step 473x473/batch 4", ("ssp_step",), "step"),
     ("kernels/self_support", ("ssp_episode",), "self_support"),
+    ("load resnet50/pth", ("loading",), "pth"),
+    ("load resnet50/safetensors", ("loading",), "pth"),
+    ("load resnet50/bpk", ("loading",), "pth"),
+    ("read 473x473/training crops", ("loading",), "crops"),
     # As published, with features enlarged to the image's size, and without.
     ("mlc resnet50 episode 473x473/1-shot", ("mlc_episode",), "episode"),
     ("mlc resnet50 episode 473x473/1-shot", ("mlc_episode", "--pooling", "low"), "episode"),
@@ -198,7 +202,8 @@ def main():
         "foreground prototype; `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
         "or (`--pooling low`) by the equal sum of the small ones; `hsnet_episode.py`, which makes the query's features",
         "once for all shots, with an object on a quarter of the support (or `--mask-share` of it); `pop_image.py`,",
-        "whose head makes a map for each class; `ssp_step.py`, a training step; and `clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
+        "whose head makes a map for each class; `ssp_step.py`, a training step; `loading.py`, torch.load of the same file",
+        "(beside all of our formats), and Pillow with NumPy in two processes; and `clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
         "",
     ]
     lines += episode_lines(episodes, rows, peers)
