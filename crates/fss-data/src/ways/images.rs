@@ -89,7 +89,11 @@ impl WayImages {
                         .into(),
             })
         };
-        if matches!(dataset.masks, Masks::Binary { .. }) {
+        if dataset.is_empty() {
+            return refuse(format!("{} has no images", dataset.name));
+        }
+        let of_one_class = || (0..dataset.len()).any(|i| dataset.only_class(i).is_some());
+        if matches!(dataset.masks, Masks::Binary { .. }) || of_one_class() {
             return refuse(format!(
                 "the masks of {} show one class each, but episodes of DENet's code need all classes of \
                  an image",
@@ -334,5 +338,8 @@ mod tests {
         binary.masks = Masks::Binary { threshold: 128, classes: vec![1; 12] };
         let refused = WayImages::of(binary, &IndexOptions::default()).unwrap_err().to_string();
         assert!(refused.contains("one class each"), "{refused}");
+        let empty = SegmentationDataset { ids: Vec::new(), ..images.dataset };
+        let refused = WayImages::of(empty, &IndexOptions::default()).unwrap_err().to_string();
+        assert!(refused.contains("no images"), "{refused}");
     }
 }
