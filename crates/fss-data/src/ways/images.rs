@@ -53,9 +53,20 @@ impl WayImages {
             Purpose::Test => (Split::Val, "test.txt"),
         };
         if let Some(pascal) = root.pascal()
-            && let Some(path) = pascal.lists().map(|folder| folder.join(LISTS_FOLDER).join(list))
-            && path.is_file()
+            && let Some(folder) = pascal.lists().map(|folder| folder.join(LISTS_FOLDER))
+            && folder.is_dir()
         {
+            // One of the two alone would train and test on images of different protocols.
+            let files = ["train.txt", "test.txt"].map(|name| folder.join(name));
+            if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+                return Err(DataError::invalid(
+                    missing,
+                    "this list is missing, and the other one of the two is of no use without it",
+                    "make both with `fss data prepare pascal`, or remove the folder to use the tree's own \
+                     images",
+                ));
+            }
+            let path = folder.join(list);
             let side = list.trim_end_matches(".txt");
             let name = format!("pascal and sbd {side}");
             return Self::of(pascal.dataset_of(&name, read_id_list(&path)?), options);
@@ -313,10 +324,13 @@ mod tests {
         let lists = folder.path().join("ImageSets/denet");
         fs::create_dir(&lists).unwrap();
         fs::write(lists.join("test.txt"), "c\na\n").unwrap();
+        let alone = WayImages::open(&tree, Purpose::Test, &IndexOptions::default());
+        assert!(alone.unwrap_err().to_string().contains("train.txt"));
+        fs::write(lists.join("train.txt"), "b\n").unwrap();
         let images = open(&tree, Purpose::Test);
         assert_eq!(images.dataset.ids, ["c", "a"]);
         assert_eq!(images.dataset.name, "pascal and sbd test");
-        assert_eq!(open(&tree, Purpose::Training).dataset.ids.len(), 3);
+        assert_eq!(open(&tree, Purpose::Training).dataset.ids, ["b"]);
     }
 
     #[test]
