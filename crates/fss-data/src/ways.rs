@@ -25,7 +25,7 @@ pub use episodes::{EpisodePlan, Purpose, Way, WayEpisode, plain_list};
 pub use file::{EpisodeFile, FileEpisode};
 pub use images::{LISTS_FOLDER, WayImages};
 pub use lists::{ClassList, ShownLabels, TestWays, WholeLists};
-pub use load::{Flips, LoadedWay, loaded};
+pub use load::{Flips, LoadedWay, class_mask, loaded, loaded_labels};
 pub use masks::{Void, test_mask, training_mask};
 
 /// The published seed.

@@ -69,24 +69,19 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
         second: Residual<Self>,
         weights: [f32; 2],
     ) -> FloatTensor<Self> {
-        let second_is_tracked = match &second {
-            Residual::None => false,
-            Residual::Add(map) => map.is_tracked(),
-        };
-        if features.is_tracked() || prototype.is_tracked() || map.is_tracked() || second_is_tracked
+        if features.is_tracked()
+            || prototype.is_tracked()
+            || map.is_tracked()
+            || second.is_tracked()
         {
             let maps = (map, second, weights);
             return cosine::blend_by_product::<Self>(features, prototype, maps);
         }
-        let second = match second {
-            Residual::None => Residual::None,
-            Residual::Add(map) => Residual::Add(map.into_primitive()),
-        };
         FloatTensor::<Self>::new(B::cosine_map_blend(
             features.into_primitive(),
             prototype.into_primitive(),
             map.into_primitive(),
-            second,
+            second.into_primitive(),
             weights,
         ))
     }
@@ -134,22 +129,14 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
         geometry: ConvGeometry,
         activation: Activation,
     ) -> FloatTensor<Self> {
-        let residual_is_tracked = match &residual {
-            Residual::None => false,
-            Residual::Add(map) => map.is_tracked(),
-        };
-        if x.is_tracked() || weight.is_tracked() || bias.is_tracked() || residual_is_tracked {
+        if x.is_tracked() || weight.is_tracked() || bias.is_tracked() || residual.is_tracked() {
             return tracked_conv::<B, C>(x, weight, bias, residual, geometry, activation);
         }
-        let residual = match residual {
-            Residual::None => Residual::None,
-            Residual::Add(map) => Residual::Add(map.into_primitive()),
-        };
         FloatTensor::<Self>::new(B::conv2d_fused(
             x.into_primitive(),
             weight.into_primitive(),
             bias.into_primitive(),
-            residual,
+            residual.into_primitive(),
             geometry,
             activation,
         ))
@@ -308,6 +295,22 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
             OpsKind::UnTracked(prepared) => {
                 prepared.finish(B::enlarged_cross_entropy(logits, labels, ignore, corners))
             }
+        }
+    }
+}
+
+impl<B: MatchingBackend, C: CheckpointStrategy> Residual<Autodiff<B, C>> {
+    fn is_tracked(&self) -> bool {
+        match self {
+            Self::None => false,
+            Self::Add(map) => map.is_tracked(),
+        }
+    }
+
+    fn into_primitive(self) -> Residual<B> {
+        match self {
+            Self::None => Residual::None,
+            Self::Add(map) => Residual::Add(map.into_primitive()),
         }
     }
 }

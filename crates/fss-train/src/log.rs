@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::evaluate::Protocol;
+use crate::observer::IterationReport;
 
 /// One line of the log. There are no times in it, so that equal runs have equal logs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,6 +84,19 @@ pub enum LogEntry {
         /// Sample deviation over the seeds.
         deviation: Option<f64>,
     },
+}
+
+impl LogEntry {
+    /// That an iteration is finished.
+    pub(crate) fn iteration(report: &IterationReport) -> Self {
+        let terms = report.terms.iter();
+        Self::Iteration {
+            iteration: report.iteration,
+            rate: report.rate,
+            loss: report.loss,
+            terms: terms.map(|&(name, value)| (name.to_owned(), value.into())).collect(),
+        }
+    }
 }
 
 /// A log that lines are added to.

@@ -9,7 +9,6 @@ use fss_core::CamMaker;
 use fss_core::cam::{GRID, Generated, generate};
 use fss_core::data::benchmark::{Benchmark, BenchmarkRoot, OpenOptions};
 use fss_core::data::cam::CamFolder;
-use fss_core::data::index::IndexOptions;
 use fss_core::data::lists::{ListOptions, class_pairs};
 use fss_core::data::own::MaskValue;
 use fss_core::data::{ClassId, MaskIndex, SegmentationDataset, Split};
@@ -22,7 +21,7 @@ use crate::failure::Failure;
 use crate::output::Table;
 use crate::own::{OwnArgs, OwnFiles};
 use crate::progress::Screen;
-use crate::{interrupt, output};
+use crate::{episodes, interrupt, output};
 
 /// Which data set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Args)]
@@ -165,15 +164,7 @@ fn parts(args: &CamArgs, tree: &BenchmarkRoot, screen: &Screen) -> Result<Vec<Pa
 
 /// Counts the pixels of the masks that are new under a bar.
 fn index(dataset: &SegmentationDataset, screen: &Screen) -> Result<MaskIndex, Failure> {
-    let bar = screen.bar(0, "masks");
-    let progress = |done: usize, total: usize| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    };
-    let options = IndexOptions { progress: Some(&progress), ..IndexOptions::default() };
-    let index = MaskIndex::build_with(dataset, &options);
-    bar.finish_and_clear();
-    Ok(index?)
+    Ok(episodes::counted(screen, |options| MaskIndex::build_with(dataset, options))?)
 }
 
 fn make(

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fss_core::data::index::IndexOptions;
 use fss_core::data::ways::{
     COCO_SHARE, EpisodeFile, EpisodePlan, PASCAL_SHARE, Purpose, SEED, WayImages,
 };
@@ -11,6 +10,7 @@ use fss_core::data::{Benchmark, ClassId};
 use fss_core::train::evaluate::Protocol;
 
 use crate::args::DatasetArgs;
+use crate::episodes;
 use crate::failure::Failure;
 use crate::output::{self, Table};
 use crate::progress::Screen;
@@ -69,21 +69,13 @@ pub fn run(args: &EpisodesArgs, screen: &Screen) -> Result<(), Failure> {
         episodes: args.episodes.unwrap_or(published),
         disjoint: args.disjoint,
     };
-    let bar = screen.bar(0, "masks");
-    let progress = |done: usize, total: usize| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
-    };
-    let options = IndexOptions { progress: Some(&progress), ..IndexOptions::default() };
-    let images = WayImages::open(&tree, purpose, &options);
-    bar.finish_and_clear();
-    let images = images?;
+    let images = episodes::counted(screen, |options| WayImages::open(&tree, purpose, options))?;
     let share = args.share.unwrap_or(if coco { COCO_SHARE } else { PASCAL_SHARE });
-    let episodes = images.episodes(&fold, &plan, share, args.seed)?;
+    let drawn = images.episodes(&fold, &plan, share, args.seed)?;
     let dataset = &images.dataset;
-    EpisodeFile::new(&dataset.name, fold, purpose, args.seed, &episodes, &dataset.ids)
+    EpisodeFile::new(&dataset.name, fold, purpose, args.seed, &drawn, &dataset.ids)
         .save(&args.out)?;
-    let mut classes: Vec<ClassId> = episodes.iter().map(|episode| episode.ways[0].class).collect();
+    let mut classes: Vec<ClassId> = drawn.iter().map(|episode| episode.ways[0].class).collect();
     classes.sort_unstable();
     let mut table = Table::new(["class", "episodes"]);
     for class in classes.chunk_by(|one, other| one == other) {

@@ -8,10 +8,11 @@ use fss_core::data::gfss::{
     GfssClasses, GfssLists, ListOptions, MIN_PIXELS, NovelOrder, base_class_file, few_shot_file,
     few_shot_list, fold_folder, novel_class_file, train_file, write_list,
 };
-use fss_core::data::index::{IndexOptions, MaskIndex};
+use fss_core::data::index::MaskIndex;
 use fss_core::data::{Benchmark, Split};
 
 use crate::args::DatasetArgs;
+use crate::episodes;
 use crate::failure::Failure;
 use crate::output::{self, Table};
 use crate::progress::Screen;
@@ -61,12 +62,8 @@ pub fn run(args: &ListsArgs, screen: &Screen) -> Result<(), Failure> {
         }
     };
     let dataset = tree.dataset(Split::Train)?;
-    let bar = screen.bar(dataset.len(), "masks");
-    let progress = |done: usize, _: usize| bar.set_position(done as u64);
-    let options = IndexOptions { progress: Some(&progress), ..Default::default() };
-    let index = MaskIndex::build_with(&dataset, &options);
-    bar.finish_and_clear();
-    let listing = index?.listing(&dataset);
+    let index = episodes::counted(screen, |options| MaskIndex::build_with(&dataset, options))?;
+    let listing = index.listing(&dataset);
     let options = ListOptions {
         min_pixels: args.dataset.min_pixels.unwrap_or(MIN_PIXELS),
         filter_novel: args.filter_novel,

@@ -6,7 +6,6 @@ use fss_core::GeneralizedOptions;
 use fss_core::data::Benchmark;
 use fss_core::data::folds::FoldScheme;
 use fss_core::data::gfss::NovelOrder;
-use fss_core::data::index::IndexOptions;
 use fss_core::data::io::write_atomic;
 use fss_core::generalized::{GeneralizedFile, load_generalized};
 use fss_core::train::generalized::{
@@ -40,12 +39,7 @@ pub fn run(
         &args.dataset.data_root,
         &settings,
         |dataset| -> Result<GfssPart, Failure> {
-            let bar = screen.bar(dataset.len(), "masks");
-            let progress = |done: usize, _: usize| bar.set_position(done as u64);
-            let options = IndexOptions { progress: Some(&progress), ..Default::default() };
-            let part = GfssPart::new(dataset, &options);
-            bar.finish_and_clear();
-            Ok(part?)
+            Ok(episodes::counted(screen, |options| GfssPart::new(dataset, options))?)
         },
     )?;
     check_classes(&first, &data)?;

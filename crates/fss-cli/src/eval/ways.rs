@@ -78,20 +78,13 @@ pub fn run(
     }
 }
 
-/// The images of the test; masks that are new are counted under a bar.
+/// The images of the test.
 fn open(args: &EvalArgs, tree: &BenchmarkRoot, screen: &Screen) -> Result<WayImages, Failure> {
-    let bar = screen.bar(0, "masks");
-    let progress = |done: usize, total: usize| {
-        bar.set_length(total as u64);
-        bar.set_position(done as u64);
+    let open = |options: &IndexOptions<'_>| match args.episodes.split {
+        None => WayImages::open(tree, Purpose::Test, options),
+        Some(split) => tree.dataset(split).and_then(|dataset| WayImages::of(dataset, options)),
     };
-    let options = IndexOptions { progress: Some(&progress), ..IndexOptions::default() };
-    let images = match args.episodes.split {
-        None => WayImages::open(tree, Purpose::Test, &options),
-        Some(split) => tree.dataset(split).and_then(|dataset| WayImages::of(dataset, &options)),
-    };
-    bar.finish_and_clear();
-    Ok(images?)
+    Ok(episodes::counted(screen, open)?)
 }
 
 /// A test about to be made.

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use fss_core::Annotated;
 use fss_core::data::ClassId;
-use fss_core::data::index::{IndexOptions, MaskIndex};
+use fss_core::data::index::MaskIndex;
 use fss_core::data::own::{OwnData, OwnOptions, largest};
 
 use super::supports::Way;
+use crate::episodes;
 use crate::failure::Failure;
 use crate::progress::Screen;
 
@@ -55,14 +56,8 @@ fn examples(
     screen: &Screen,
 ) -> Result<Vec<Annotated>, Failure> {
     let dataset = data.images_of(class);
-    let bar = screen.bar(dataset.len(), "masks");
-    let progress = |done: usize, _: usize| bar.set_position(done as u64);
-    let index = MaskIndex::build_with(
-        &dataset,
-        &IndexOptions { progress: Some(&progress), ..Default::default() },
-    );
-    bar.finish_and_clear();
-    let chosen = largest(&dataset, &index?, class, shots)?;
+    let index = episodes::counted(screen, |options| MaskIndex::build_with(&dataset, options))?;
+    let chosen = largest(&dataset, &index, class, shots)?;
     let names: Vec<&str> = chosen.iter().map(|&place| dataset.ids[place].as_str()).collect();
     tracing::info!(
         "{} supports of {}: {}",

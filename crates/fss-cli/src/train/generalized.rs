@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use fss_core::data::index::IndexOptions;
 use fss_core::heads::{Pop, Pspnet};
 use fss_core::train::generalized::{
     GFSS_BUILTIN_NAMES, GfssData, GfssInit, GfssMethod, GfssObserver, GfssOutcome, GfssPart,
@@ -110,12 +109,7 @@ pub fn run(
 /// The data of a recipe, indexed with a progress bar.
 pub fn open(root: &Path, recipe: &GfssRecipe, screen: &Screen) -> Result<GfssData, Failure> {
     GfssData::open_with(root, &recipe.data, |dataset| -> Result<GfssPart, Failure> {
-        let bar = screen.bar(dataset.len(), "masks");
-        let progress = |done: usize, _: usize| bar.set_position(done as u64);
-        let options = IndexOptions { progress: Some(&progress), ..Default::default() };
-        let part = GfssPart::new(dataset, &options);
-        bar.finish_and_clear();
-        Ok(part?)
+        Ok(episodes::counted(screen, |options| GfssPart::new(dataset, options))?)
     })
 }
 

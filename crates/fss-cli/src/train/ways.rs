@@ -4,7 +4,6 @@ use std::path::Path;
 
 use fss_core::data::Benchmark;
 use fss_core::data::folds::FoldScheme;
-use fss_core::data::index::IndexOptions;
 use fss_core::data::ways::{COCO_SHARE, PASCAL_SHARE, WayImages};
 use fss_core::heads::{Amp, Canet, Denet, Pgnet};
 use fss_core::train::evaluate::FeatureReuse;
@@ -96,14 +95,7 @@ pub fn run(
     let device = global.device()?;
     let stop = interrupt::install("saving a checkpoint after the current step")?;
     let data = WaysData::open_with(root, &recipe.data, |tree, purpose| {
-        let bar = screen.bar(0, "masks");
-        let progress = |done: usize, total: usize| {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-        };
-        let options = IndexOptions { progress: Some(&progress), ..Default::default() };
-        let images = WayImages::open(tree, purpose, &options);
-        bar.finish_and_clear();
+        let images = episodes::counted(screen, |options| WayImages::open(tree, purpose, options));
         Ok::<_, Failure>(images?)
     })?;
     let (folder, loader) = (out.clone(), episodes::reading());

@@ -42,7 +42,7 @@ pub struct LoadedWay {
 impl LoadedWay {
     /// The mask of a class: 1 where it is. Ignored pixels are background, as published.
     pub fn mask(&self, class: u8) -> Array2<u8> {
-        self.full.mapv(|label| u8::from(label == class))
+        class_mask(&self.full, class)
     }
 
     /// The mask of a class in which ignored pixels stay ignored.
@@ -63,10 +63,29 @@ pub fn loaded(
     flip: bool,
 ) -> Result<LoadedWay, DataError> {
     let mut image = resize_rgb(image, [side; 2], Filter::Bilinear)?;
-    let mut full = pillow_nearest(labels, [side; 2])?;
     if flip {
         image = image::imageops::flip_horizontal(&image);
+    }
+    Ok(LoadedWay { image, full: loaded_labels(labels, side, flip)? })
+}
+
+/// [`loaded`] for the labels alone.
+///
+/// # Errors
+/// As there.
+pub fn loaded_labels(
+    labels: &Array2<u8>,
+    side: usize,
+    flip: bool,
+) -> Result<Array2<u8>, DataError> {
+    let mut full = pillow_nearest(labels, [side; 2])?;
+    if flip {
         full.invert_axis(ndarray::Axis(1));
     }
-    Ok(LoadedWay { image, full: full.as_standard_layout().to_owned() })
+    Ok(full.as_standard_layout().to_owned())
+}
+
+/// The mask of a class among labels: 1 where it is. Ignored pixels are background, as published.
+pub fn class_mask(labels: &Array2<u8>, class: u8) -> Array2<u8> {
+    labels.mapv(|label| u8::from(label == class))
 }

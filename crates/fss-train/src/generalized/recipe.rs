@@ -8,13 +8,11 @@ use fss_data::gfss::{BaseDraw, NovelOrder, WorkerOffsets};
 use fss_data::own::OwnOptions;
 use fss_data::{Benchmark, Split};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use toml::Table;
 
 use crate::TrainError;
-use crate::digest::fingerprint;
 use crate::recipe::CheckpointSettings;
-use crate::recipe::diff::compare;
+use crate::recipe::diff::{differences_of, fingerprint_of};
 use crate::recipe::parse::{EXTENDS, parse};
 use crate::schedule::Schedule;
 
@@ -264,22 +262,12 @@ impl GfssRecipe {
 
     /// A fingerprint of everything that changes what a run computes, as 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        fingerprint(self.decisive().to_string().as_bytes())
+        fingerprint_of(self)
     }
 
     /// The keys whose values differ in a way that changes what a run computes, as `key: ours | theirs`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        compare("", &self.decisive(), &other.decisive(), &mut found);
-        found
-    }
-
-    fn decisive(&self) -> Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Value::Object(sections) = &mut value {
-            sections.remove("checkpoint");
-        }
-        value
+        differences_of(self, other)
     }
 
     /// Checks every value.

@@ -1,5 +1,6 @@
 //! What tells two recipes apart.
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::Recipe;
@@ -14,33 +15,44 @@ const FREE_KEYS: [(&str, &str); 2] = [("data", "splits"), ("model", "cams")];
 impl Recipe {
     /// A fingerprint of everything that changes what a run computes, as 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        fingerprint(self.decisive().to_string().as_bytes())
+        fingerprint_of(self)
     }
 
     /// The keys whose values differ in a way that changes what a run computes, as
     /// `key: ours | theirs`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        compare("", &self.decisive(), &other.decisive(), &mut found);
-        found
-    }
-
-    fn decisive(&self) -> Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Value::Object(sections) = &mut value {
-            sections.retain(|key, _| !FREE_SECTIONS.contains(&key.as_str()));
-            for (section, key) in FREE_KEYS {
-                if let Some(Value::Object(keys)) = sections.get_mut(section) {
-                    keys.remove(key);
-                }
-            }
-        }
-        value
+        differences_of(self, other)
     }
 }
 
+/// A fingerprint of what a recipe of any kind computes, as 16 hexadecimal digits.
+pub(crate) fn fingerprint_of(recipe: &impl Serialize) -> String {
+    fingerprint(decisive(recipe).to_string().as_bytes())
+}
+
+/// The keys whose values differ between two recipes of a kind in a way that changes what a run computes, as
+/// `key: ours | theirs`.
+pub(crate) fn differences_of<R: Serialize>(ours: &R, theirs: &R) -> Vec<String> {
+    let mut found = Vec::new();
+    compare("", &decisive(ours), &decisive(theirs), &mut found);
+    found
+}
+
+fn decisive(recipe: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(recipe).unwrap_or_default();
+    if let Value::Object(sections) = &mut value {
+        sections.retain(|key, _| !FREE_SECTIONS.contains(&key.as_str()));
+        for (section, key) in FREE_KEYS {
+            if let Some(Value::Object(keys)) = sections.get_mut(section) {
+                keys.remove(key);
+            }
+        }
+    }
+    value
+}
+
 /// The keys whose values differ, as `key: ours | theirs`.
-pub(crate) fn compare(key: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
+fn compare(key: &str, ours: &Value, theirs: &Value, found: &mut Vec<String>) {
     match (ours, theirs) {
         (Value::Object(a), Value::Object(b)) => {
             let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();

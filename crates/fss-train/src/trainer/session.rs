@@ -17,7 +17,7 @@ use crate::cams::CamReader;
 use crate::checkpoint::{Best, Checkpoint, CheckpointFolder, Progress};
 use crate::evaluate::evaluate;
 use crate::log::{LogEntry, RunLog};
-use crate::observer::{IterationReport, TrainObserver, ValidationReport};
+use crate::observer::{TrainObserver, ValidationReport};
 use crate::optim::NamedOptimizer;
 
 /// Model, optimiser, episodes and log between two iterations.
@@ -154,7 +154,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
             training_step(self.model.clone(), &mut self.optimizer, &batch, rate, numbers)?;
         self.model = model;
         self.done += 1;
-        self.log.add(&iteration_entry(&report))?;
+        self.log.add(&LogEntry::iteration(&report))?;
         observer.iteration_finished(&report);
         self.validation_due = self.done.is_multiple_of(per_snapshot) || self.is_done();
         if self.done.is_multiple_of(per_snapshot) && !self.is_done() {
@@ -252,13 +252,4 @@ fn episodes_left(run: &TrainingRun, done: u64) -> usize {
     let in_snapshot = per_snapshot - done % per_snapshot;
     let in_run = settings.iterations().saturating_sub(done);
     in_snapshot.min(in_run) as usize * settings.batch
-}
-
-fn iteration_entry(report: &IterationReport) -> LogEntry {
-    LogEntry::Iteration {
-        iteration: report.iteration,
-        rate: report.rate,
-        loss: report.loss,
-        terms: report.terms.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect(),
-    }
 }

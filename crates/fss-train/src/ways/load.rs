@@ -7,7 +7,9 @@ use fss_data::DataError;
 use fss_data::folds::Fold;
 use fss_data::loader::{LoaderOptions, OrderedLoader};
 use fss_data::transform::normalise;
-use fss_data::ways::{Flips, LoadedWay, Purpose, Void, WayEpisode, WayImages, loaded};
+use fss_data::ways::{
+    Flips, LoadedWay, Purpose, Void, WayEpisode, WayImages, class_mask, loaded, loaded_labels,
+};
 use ndarray::{Array2, Array3};
 
 /// Where images come from, and what becomes of them.
@@ -43,9 +45,7 @@ impl Source {
 
     /// All labels alone, at the size of the network.
     pub(super) fn labels(&self, place: Place) -> Result<Array2<u8>, DataError> {
-        // The image is of no concern, so one pixel stands for it.
-        let image = image::RgbImage::new(1, 1);
-        Ok(loaded(&image, &self.mask(place.position)?, self.side, place.mirrored)?.full)
+        loaded_labels(&self.mask(place.position)?, self.side, place.mirrored)
     }
 
     fn mask(&self, position: usize) -> Result<Array2<u8>, DataError> {
@@ -55,7 +55,7 @@ impl Source {
     /// The mask of a class: 255 where pixels are ignored, if the source keeps these.
     pub(super) fn class_mask(&self, labels: &Array2<u8>, class: u8) -> Array2<u8> {
         match self.void {
-            Void::Background => labels.mapv(|label| u8::from(label == class)),
+            Void::Background => class_mask(labels, class),
             Void::Ignored => fss_data::transform::binary_mask(labels, class),
         }
     }
@@ -131,7 +131,7 @@ pub(super) fn read_ahead(
             let class = way.class as u8;
             let masks = places.iter().map(|&place| {
                 // Undecided pixels of a support are no object, whatever those of a query count as.
-                Ok(labels(place)?.mapv(|label| u8::from(label == class)))
+                Ok(class_mask(&labels(place)?, class))
             });
             support_masks.push(masks.collect::<Result<Vec<_>, DataError>>()?);
         }

@@ -7,14 +7,12 @@ use fss_data::Benchmark;
 use fss_data::folds::FoldScheme;
 use fss_data::own::OwnOptions;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use toml::Table;
 
 use super::protocol::{WaysProtocol, WaysTest};
 use crate::TrainError;
-use crate::digest::fingerprint;
-use crate::recipe::diff::compare;
-use crate::recipe::parse::{EXTENDS, parse};
+use crate::recipe::diff::{differences_of, fingerprint_of};
+use crate::recipe::parse::{EXTENDS, parse, supersede};
 use crate::recipe::{CheckpointSettings, OptimSettings, SelectionRule};
 
 /// The models of DENet's code.
@@ -218,7 +216,7 @@ impl WaysRecipe {
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, TrainError> {
         let built_in = |name: &str, changes: &Table| {
             let mut whole = Self::builtin(name)?.to_table();
-            crate::recipe::parse::supersede(&mut whole, changes);
+            supersede(&mut whole, changes);
             Ok(whole)
         };
         parse(text, origin, built_in, Self::check)
@@ -246,22 +244,12 @@ impl WaysRecipe {
 
     /// A fingerprint of everything that changes what a run computes, as 16 hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        fingerprint(self.decisive().to_string().as_bytes())
+        fingerprint_of(self)
     }
 
     /// The keys whose values differ in a way that changes what a run computes, as `key: ours | theirs`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        compare("", &self.decisive(), &other.decisive(), &mut found);
-        found
-    }
-
-    fn decisive(&self) -> Value {
-        let mut value = serde_json::to_value(self).unwrap_or_default();
-        if let Value::Object(sections) = &mut value {
-            sections.remove("checkpoint");
-        }
-        value
+        differences_of(self, other)
     }
 
     /// How models are validated.

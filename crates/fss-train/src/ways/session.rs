@@ -10,7 +10,7 @@ use fss_data::DataError;
 use fss_data::loader::OrderedLoader;
 use fss_data::rng::KeyedRandom;
 use fss_data::transform::normalise;
-use fss_data::ways::WayEpisode;
+use fss_data::ways::{WayEpisode, class_mask};
 use fss_heads::denet::FullLabels;
 use fss_heads::{EpisodeBatch, LabelledBatch};
 use ndarray::{Array2, Array3};
@@ -70,7 +70,7 @@ struct Sample {
 
 /// One entry of the list: supports, then the query; a plain image is a query without supports.
 struct Item {
-    class: usize,
+    class: u8,
     supports: Vec<Sample>,
     query: Sample,
 }
@@ -172,16 +172,7 @@ impl<'a, M: WaysModel> Session<'a, M> {
         let (model, report) = apply(model, losses, &mut self.optimizer, rate, numbers, M::absorb)?;
         self.model = model;
         self.done += 1;
-        self.log.add(&LogEntry::Iteration {
-            iteration: report.iteration,
-            rate,
-            loss: report.loss,
-            terms: report
-                .terms
-                .iter()
-                .map(|&(name, value)| (name.to_owned(), value.into()))
-                .collect(),
-        })?;
+        self.log.add(&LogEntry::iteration(&report))?;
         observer.iteration_finished(&report);
         self.validation_due =
             self.done.is_multiple_of(recipe.validation.every) || self.done >= steps;
@@ -347,7 +338,7 @@ fn item(
             let episode = &episodes[place];
             let way = &episode.ways[0];
             Ok(Item {
-                class: way.class.into(),
+                class: way.class as u8,
                 supports: way.supports.iter().map(|&p| sample(p)).collect::<Result<_, _>>()?,
                 query: sample(episode.query)?,
             })
@@ -366,9 +357,7 @@ fn batch(list: &TrainingList, items: &[Item], device: &Device) -> Result<WaysBat
         return Ok(WaysBatch::Plain(LabelledBatch { images, labels }));
     }
     // Pixels of held-out classes are background here, as published.
-    let binary = |sample: &Sample, class: usize| {
-        sample.full.mapv(|label| u8::from(usize::from(label) == class))
-    };
+    let binary = |sample: &Sample, class: u8| class_mask(&sample.full, class);
     let shots = items.first().map_or(0, |item| item.supports.len());
     let supports = (0..shots).map(|shot| {
         let images = image_batch(items.iter().map(|item| &item.supports[shot].image), device)?;
@@ -386,7 +375,10 @@ fn batch(list: &TrainingList, items: &[Item], device: &Device) -> Result<WaysBat
             extra: None,
             cams: None,
         },
-        full: FullLabels { masks: labels, classes: items.iter().map(|item| item.class).collect() },
+        full: FullLabels {
+            masks: labels,
+            classes: items.iter().map(|item| item.class.into()).collect(),
+        },
     })
 }
 
