@@ -2,8 +2,6 @@
 
 mod inputs;
 
-use std::hint::black_box;
-
 use burn::tensor::Tensor;
 use criterion::{Criterion, criterion_group, criterion_main};
 use fss_core::Device;
@@ -11,7 +9,7 @@ use fss_core::kernels::{
     PivotGeometry, PivotWeights, center_pivot_conv4d, correlation, correlation_conv4d,
     group_norm_relu, unit_features,
 };
-use inputs::{object_mask, tensor};
+use inputs::{device, done, object_mask, tensor};
 
 /// The levels of the pyramid: name, taps, channels, side of the maps, kernel and stride of the first
 /// convolution.
@@ -32,20 +30,18 @@ fn weights(inputs: usize, outputs: usize, kernel: usize, device: &Device) -> Piv
 
 /// Unit features of a level, zero where an object of a given share is not.
 fn features(name: &str, [taps, channels, side]: [usize; 3], share: f32) -> Tensor<5> {
-    let device = Device::flex();
+    let device = device();
     let mask = object_mask([side; 2], share, &device).float().unsqueeze_dim::<4>(1);
     let level = tensor::<4>(name, [taps, channels, side, side], &device) * mask;
     unit_features(level).unsqueeze()
 }
 
 fn correlations(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let mut group = c.benchmark_group("correlation");
     group.sample_size(10);
     let tap = tensor::<4>("tap", [1, 512, 50, 50], &device);
-    group.bench_function("unit_features", |b| {
-        b.iter(|| black_box(unit_features(tap.clone()).into_data()))
-    });
+    group.bench_function("unit_features", |b| b.iter(|| done(unit_features(tap.clone()))));
     for (name, taps, channels, side, kernel, stride) in LEVELS {
         let level = [taps, channels, side];
         let query = features("query", level, 1.0);
@@ -55,15 +51,13 @@ fn correlations(c: &mut Criterion) {
             group.bench_function(format!("correlation_conv4d/{name}, {share_name}"), |b| {
                 b.iter(|| {
                     let (query, support) = (query.clone(), support.clone());
-                    black_box(
-                        correlation_conv4d(query, support, weights.clone(), stride).into_data(),
-                    )
+                    done(correlation_conv4d(query, support, weights.clone(), stride))
                 })
             });
         }
         let support = features("support", level, 1.0);
         group.bench_function(format!("correlation/{name}"), |b| {
-            b.iter(|| black_box(correlation(query.clone(), support.clone()).into_data()))
+            b.iter(|| done(correlation(query.clone(), support.clone())))
         });
     }
     group.finish();
@@ -79,7 +73,7 @@ const CONVOLUTIONS: [(usize, usize, usize, usize, usize, usize); 5] = [
 ];
 
 fn convolutions(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let mut group = c.benchmark_group("center_pivot_conv4d");
     group.sample_size(10);
     for (c_in, c_out, kernel, stride, support, side) in CONVOLUTIONS {
@@ -88,17 +82,13 @@ fn convolutions(c: &mut Criterion) {
         let geometry = PivotGeometry { support: [support; 2], stride };
         let name = format!("{c_in}-{c_out} kernel {kernel} stride {stride}, {support} to {side}");
         group.bench_function(name, |b| {
-            b.iter(|| {
-                black_box(center_pivot_conv4d(x.clone(), weights.clone(), geometry).into_data())
-            })
+            b.iter(|| done(center_pivot_conv4d(x.clone(), weights.clone(), geometry)))
         });
     }
     let x = tensor::<5>("x", [1, 13 * 13, 16, 50, 50], &device);
     let (weight, bias) = (tensor("weight", [16], &device), tensor("bias", [16], &device));
     group.bench_function("group_norm_relu/16, 13 to 50", |b| {
-        b.iter(|| {
-            black_box(group_norm_relu(x.clone(), 4, weight.clone(), bias.clone()).into_data())
-        })
+        b.iter(|| done(group_norm_relu(x.clone(), 4, weight.clone(), bias.clone())))
     });
     group.finish();
 }

@@ -6,13 +6,12 @@ use std::hint::black_box;
 
 use burn::tensor::{Int, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
-use fss_core::Device;
 use fss_core::kernels::{
     Activation, ConvGeometry, Corners, conv2d_fused, cosine_map_dense, cosine_maps,
-    masked_average_pool, masked_average_pool_at_mask_size, resize_bilinear, resize_nearest,
-    self_support, self_support_ways,
+    enlarged_argmax, masked_average_pool, masked_average_pool_at_mask_size, resize_bilinear,
+    resize_nearest, self_support, self_support_ways,
 };
-use inputs::{object_mask, tensor};
+use inputs::{device, done, object_mask, tensor};
 
 const CHANNELS: usize = 1024;
 const SIDE: usize = 60;
@@ -21,7 +20,7 @@ const IMAGE: usize = 473;
 const SHARE: f32 = 1.0 / 16.0;
 
 fn matching(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let features = || tensor::<4>("features", [1, CHANNELS, SIDE, SIDE], &device);
     let mask = || object_mask([IMAGE; 2], SHARE, &device).float().unsqueeze_dim::<4>(1);
     let mut group = c.benchmark_group("kernels");
@@ -29,20 +28,20 @@ fn matching(c: &mut Criterion) {
 
     let (x, m) = (features(), mask());
     group.bench_function("masked_average_pool", |b| {
-        b.iter(|| black_box(masked_average_pool(x.clone(), m.clone()).into_data()))
+        b.iter(|| done(masked_average_pool(x.clone(), m.clone())))
     });
     group.bench_function("masked_average_pool_at_mask_size", |b| {
-        b.iter(|| black_box(masked_average_pool_at_mask_size(x.clone(), m.clone()).into_data()))
+        b.iter(|| done(masked_average_pool_at_mask_size(x.clone(), m.clone())))
     });
     for ways in [2, 6, 21] {
         let prototypes = tensor::<3>("prototypes", [1, ways, CHANNELS], &device);
         group.bench_function(format!("cosine_maps/{ways}"), |b| {
-            b.iter(|| black_box(cosine_maps(x.clone(), prototypes.clone()).into_data()))
+            b.iter(|| done(cosine_maps(x.clone(), prototypes.clone())))
         });
     }
     let map = tensor::<4>("map", [1, CHANNELS, SIDE, SIDE], &device);
     group.bench_function("cosine_map_dense", |b| {
-        b.iter(|| black_box(cosine_map_dense(x.clone(), map.clone()).into_data()))
+        b.iter(|| done(cosine_map_dense(x.clone(), map.clone())))
     });
     // The left half is sure background, the right half sure foreground, as in the PyTorch peer.
     let left = Tensor::<1, Int>::arange(0..SIDE as i64, &device).lower_elem(SIDE as i64 / 2);
@@ -51,7 +50,8 @@ fn matching(c: &mut Criterion) {
     group.bench_function("self_support", |b| {
         b.iter(|| {
             let own = self_support(x.clone(), scores.clone(), &Default::default());
-            black_box((own.fg_prototype.into_data(), own.bg_adaptive.into_data()))
+            black_box(own.fg_prototype);
+            done(own.bg_adaptive)
         })
     });
     // Each way's object is a fifth of the picture, and all else its background.
@@ -65,25 +65,28 @@ fn matching(c: &mut Criterion) {
     let ways: Vec<Tensor<4>> = ways.collect();
     let config = Default::default();
     group.bench_function("self_support of 1 way, background 4/5", |b| {
-        b.iter(|| {
-            black_box(self_support(x.clone(), ways[0].clone(), &config).bg_adaptive.into_data())
-        })
+        b.iter(|| done(self_support(x.clone(), ways[0].clone(), &config).bg_adaptive))
     });
     group.bench_function("self_support of 5 ways, background 4/5", |b| {
         b.iter(|| {
             let logits = Tensor::stack::<5>(ways.clone(), 1);
             let own = self_support_ways(x.clone(), logits, &config);
-            let read = own.into_iter().map(|own| own.bg_adaptive.into_data());
-            black_box(read.collect::<Vec<_>>())
+            own.into_iter().for_each(|own| done(own.bg_adaptive))
         })
     });
     for (name, corners) in [("aligned", Corners::Aligned), ("half_pixel", Corners::HalfPixel)] {
         group.bench_function(format!("resize_bilinear/{name}"), |b| {
-            b.iter(|| black_box(resize_bilinear(scores.clone(), [IMAGE; 2], corners).into_data()))
+            b.iter(|| done(resize_bilinear(scores.clone(), [IMAGE; 2], corners)))
         });
     }
+    group.bench_function("resize and argmax", |b| {
+        let size = [IMAGE; 2];
+        b.iter(|| {
+            black_box(enlarged_argmax(scores.clone(), size, size, Corners::Aligned).into_data())
+        })
+    });
     group.bench_function("resize_nearest", |b| {
-        b.iter(|| black_box(resize_nearest(scores.clone(), [IMAGE; 2]).into_data()))
+        b.iter(|| done(resize_nearest(scores.clone(), [IMAGE; 2])))
     });
     group.finish();
 }
@@ -101,7 +104,7 @@ const LAYERS: [(usize, usize, usize, usize, usize, usize); 8] = [
 ];
 
 fn convolution(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let mut group = c.benchmark_group("conv2d_fused");
     group.sample_size(10);
     for (c_in, c_out, kernel, side, stride, dilation) in LAYERS {
@@ -115,9 +118,7 @@ fn convolution(c: &mut Criterion) {
         group.bench_function(name, |b| {
             b.iter(|| {
                 let (x, weight, bias) = (x.clone(), weight.clone(), bias.clone());
-                black_box(
-                    conv2d_fused(x, weight, bias, None, geometry, Activation::Relu).into_data(),
-                )
+                done(conv2d_fused(x, weight, bias, None, geometry, Activation::Relu))
             })
         });
     }

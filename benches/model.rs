@@ -16,7 +16,7 @@ use fss_core::heads::{
     SspSupport,
 };
 use fss_core::{Depth, Device, Refine};
-use inputs::{object_mask, tensor};
+use inputs::{device, done, object_mask, tensor};
 
 const IMAGE: usize = 473;
 /// The image side of HSNet and IMR.
@@ -27,23 +27,21 @@ fn ssp(refine: Refine, device: &Device) -> Ssp {
 }
 
 fn backbone(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let image = tensor::<4>("image", [1, 3, IMAGE, IMAGE], &device);
     let folded = ssp(Refine::Off, &device);
     let plain = SspConfig::new(DeepStemResNetConfig::new(Depth::R50)).init(&device, 0);
     let mut group = c.benchmark_group("backbone resnet50 473x473");
     group.sample_size(10);
     for (name, model) in [("folded", &folded), ("unfolded", &plain)] {
-        group.bench_function(name, |b| {
-            b.iter(|| black_box(model.features(image.clone()).0[0].clone().into_data()))
-        });
+        group.bench_function(name, |b| b.iter(|| done(model.features(image.clone()).0[0].clone())));
     }
     group.finish();
 }
 
 /// Support images and a query of some side, with an object that covers a share of each.
 fn episode<M: FewShotModel>(b: &mut Bencher<'_>, model: &M, side: usize, shots: usize, share: f32) {
-    let device = Device::flex();
+    let device = device();
     let query = tensor::<4>("query", [1, 3, side, side], &device);
     let supports: Vec<_> = (0..shots)
         .map(|k| {
@@ -62,7 +60,7 @@ fn ssp_episode(c: &mut Criterion) {
     let mut group = c.benchmark_group("ssp resnet50 episode 473x473");
     group.sample_size(10);
     for (shots, refine) in [(1, Refine::Off), (1, Refine::On), (5, Refine::On)] {
-        let model = ssp(refine, &Device::flex());
+        let model = ssp(refine, &device());
         group.bench_function(format!("{shots}-shot refine {refine:?}"), |b| {
             episode(b, &model, IMAGE, shots, 1.0 / 16.0)
         });
@@ -72,7 +70,7 @@ fn ssp_episode(c: &mut Criterion) {
 
 fn mlc_episode(c: &mut Criterion) {
     let network = DeepStemResNetConfig::new(Depth::R50);
-    let model = MlcConfig::new(network).init(&Device::flex(), 0).fold();
+    let model = MlcConfig::new(network).init(&device(), 0).fold();
     let mut group = c.benchmark_group("mlc resnet50 episode 473x473");
     group.sample_size(10);
     for shots in [1, 5] {
@@ -85,7 +83,7 @@ fn mlc_episode(c: &mut Criterion) {
 
 /// A query among several classes, whose support sets are encoded already.
 fn ways<M: FewShotModel>(c: &mut Criterion, name: &str, model: &M, side: usize) {
-    let device = Device::flex();
+    let device = device();
     let query = tensor::<4>("query", [1, 3, side, side], &device);
     let supports: Vec<M::Support> = (0..5)
         .map(|way| {
@@ -113,7 +111,7 @@ fn ways<M: FewShotModel>(c: &mut Criterion, name: &str, model: &M, side: usize) 
 /// weights take nearly nothing for sure, which leaves the self-support step without work.) The backbone runs on
 /// an image all the same.
 fn ssp_ways(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let query = tensor::<4>("query", [1, 3, IMAGE, IMAGE], &device);
     let [side, channels, objects] = [60, 1024, 5];
     let directions = tensor::<2>("directions", [objects, channels], &device);
@@ -135,7 +133,7 @@ fn ssp_ways(c: &mut Criterion) {
         for count in [1, 5] {
             group.bench_function(format!("ways {count}"), |b| {
                 b.iter(|| {
-                    black_box(model.features(query.clone()).0[0].clone().into_data());
+                    done(model.features(query.clone()).0[0].clone());
                     let logits = model.segment_ways(&supports[..count], &scene, [IMAGE; 2]);
                     black_box(logits.expect("a query").argmax(1).into_data())
                 })
@@ -146,7 +144,7 @@ fn ssp_ways(c: &mut Criterion) {
 }
 
 fn several_ways(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let deep = DeepStemResNetConfig::new(Depth::R50);
     ways(c, "mlc", &MlcConfig::new(deep).init(&device, 0).fold(), IMAGE);
     let taps = TapBackboneConfig::new(TapNetwork::Resnet50);
@@ -154,7 +152,7 @@ fn several_ways(c: &mut Criterion) {
 }
 
 fn taps(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let image = tensor::<4>("image", [1, 3, SMALL, SMALL], &device);
     let mut group = c.benchmark_group("taps 400x400");
     group.sample_size(10);
@@ -163,7 +161,7 @@ fn taps(c: &mut Criterion) {
         group.bench_function(network.name(), |b| {
             b.iter(|| {
                 let taps = backbone.forward(image.clone());
-                black_box(taps.into_iter().map(|tap| tap.into_data()).next_back())
+                taps.into_iter().next_back().into_iter().for_each(done)
             })
         });
     }
@@ -172,7 +170,7 @@ fn taps(c: &mut Criterion) {
 
 fn hsnet_episode(c: &mut Criterion) {
     let backbone = TapBackboneConfig::new(TapNetwork::Resnet50);
-    let model = HsnetConfig::new(backbone).init(&Device::flex(), 0).fold();
+    let model = HsnetConfig::new(backbone).init(&device(), 0).fold();
     let mut group = c.benchmark_group("hsnet resnet50 episode 400x400");
     group.sample_size(10);
     // Masked-out support positions cost us nothing, so the object's size counts.
@@ -185,7 +183,7 @@ fn hsnet_episode(c: &mut Criterion) {
 }
 
 fn imr_episode(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let backbone = TapBackboneConfig::new(TapNetwork::Resnet50);
     let config = ImrConfig::new(backbone);
     let model = config.init(&device, 0).expect("published settings").fold();
@@ -213,7 +211,7 @@ fn imr_episode(c: &mut Criterion) {
 fn denet_episode(c: &mut Criterion) {
     for network in [ImagenetNetwork::Resnet50, ImagenetNetwork::Densenet121] {
         let config = DenetConfig::new(ImagenetConfig::new(network), 21);
-        let model = config.init(&Device::flex(), 0).fold();
+        let model = config.init(&device(), 0).fold();
         let mut group = c.benchmark_group(format!("denet {network} episode 321x321"));
         group.sample_size(10);
         for shots in [1, 5] {
@@ -227,14 +225,14 @@ fn denet_episode(c: &mut Criterion) {
 
 /// A coarse map of one of 20 names in a 224x224 image, whose text features are known.
 fn clip(c: &mut Criterion) {
-    let device = Device::flex();
+    let device = device();
     let clip = ClipConfig::rn50().init(&device, 0).fold();
     let image = tensor::<4>("image", [1, 3, 224, 224], &device);
     let text = tensor::<2>("text", [20, clip.config().embedding], &device);
     let mut group = c.benchmark_group("clip rn50 224x224");
     group.sample_size(20);
     group.bench_function("image", |b| {
-        b.iter(|| black_box(clip.encode_image(image.clone()).expect("an image").into_data()))
+        b.iter(|| done(clip.encode_image(image.clone()).expect("an image")))
     });
     group.bench_function("grad-cam", |b| {
         b.iter(|| {

@@ -1,14 +1,16 @@
 """Runs the benches and writes benches/README.md from their output.
 
-    python3 benches/report.py [--python PYTHON_WITH_TORCH] [--skip-benches] [--only WORD]
+    python3 benches/report.py [--python PYTHON_WITH_TORCH] [--skip-benches] [--only WORD] [--device cuda]
 
 Ratios compare our own figures with those of the PyTorch peer, both measured by this script within minutes of
 each other on the same machine.  Without a Python that has torch, the peer's columns stay empty.
 `--only hsnet` prints the rows beside PyTorch whose name has that word in it, and writes nothing.
+`--device cuda` (or vulkan, wgpu) measures the rows beside PyTorch on a GPU and writes benches/GPU.md; see gpu.sh.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import subprocess
@@ -23,7 +25,16 @@ EPISODES = [
     ("ssp resnet50 episode 473x473/1-shot refine On", ("ssp_episode", "--refine"), "episode"),
     ("ssp resnet50 episode 473x473/5-shot refine On", ("ssp_episode", "--refine", "--shots", "5"), "episode"),
     ("ssp resnet50 step 473x473/batch 4", ("ssp_step",), "step"),
+    # As published, with a prototype that nothing reads, and without.
+    ("kernels/self_support", ("ssp_episode", "--unused-foreground"), "self_support"),
     ("kernels/self_support", ("ssp_episode",), "self_support"),
+    ("kernels/cosine_maps/2", ("kernels",), "cosine_maps/2"),
+    ("kernels/cosine_maps/21", ("kernels",), "cosine_maps/21"),
+    ("kernels/cosine_map_dense", ("kernels",), "cosine_map_dense"),
+    ("kernels/masked_average_pool", ("kernels",), "masked_average_pool"),
+    ("kernels/masked_average_pool_at_mask_size", ("kernels",), "masked_average_pool_at_mask_size"),
+    ("kernels/resize_bilinear/aligned", ("kernels",), "resize_bilinear/aligned"),
+    ("kernels/resize and argmax", ("kernels",), "resize and argmax"),
     ("load resnet50/pth", ("loading",), "pth"),
     ("load resnet50/safetensors", ("loading",), "pth"),
     ("load resnet50/bpk", ("loading",), "pth"),
@@ -59,6 +70,17 @@ MEMORY = [
     ("pop", ("pop_image",)),
 ]
 
+# Peers that compute nothing on a GPU.
+ON_CPU = {"loading"}
+
+# What grows, by which options of examples/scaling.rs, and how time should grow with it.
+SCALING = [
+    ("side of the image", "size", (241, 321, 473, 641), "pixels (side squared) for the backbone, their square for self-support: exponent 2 to 4"),
+    ("shots", "shots", (1, 2, 5, 10), "one pass of the backbone each, and one for the query: exponent just below 1"),
+    ("ways", "ways", (1, 2, 5), "as shots: each way has a support of its own"),
+    ("episodes", "episodes", (10, 50, 250, 1250), "the head alone once all images were seen: exponent up to 1"),
+]
+
 # Rows of benches/annotations.rs, by the same names in benches/peers/coco_masks.py.
 MASKS = PEERS / "coco_masks.py"
 MASK_GROUP = "annotations 2000 images, 15000 objects"
@@ -73,10 +95,10 @@ def output(command):
     return run(command, stdout=subprocess.PIPE).stdout.strip()
 
 
-def measured():
+def measured(folder):
     """Mean time in seconds of every criterion row."""
     rows = {}
-    for file in sorted((target() / "criterion").glob("**/new/estimates.json")):
+    for file in sorted(folder.glob("**/new/estimates.json")):
         name = json.loads((file.parent / "benchmark.json").read_text())["full_id"]
         rows[name] = json.loads(file.read_text())["median"]["point_estimate"] * 1e-9
     return rows
@@ -112,6 +134,14 @@ def mask_lines(rows, python):
     return lines
 
 
+def graphics():
+    """The GPU, as the driver names it."""
+    try:
+        return output(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]).splitlines()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return "a GPU"
+
+
 def processor():
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -123,14 +153,15 @@ def show(seconds):
     return f"{seconds * 1e3:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def peer_figures(python, episodes):
+def peer_figures(python, episodes, device):
     """What the peers of some rows print, by script and arguments."""
     figures = {}
     for _, peer, _ in episodes:
-        script = PEERS / f"{peer[0]}.py"
-        if peer not in figures and script.exists():
-            command = [python, "-B", str(script), "--threads", str(os.cpu_count()), "--repeat", "9", *peer[1:]]
-            figures[peer] = json.loads(output(command))
+        if peer in figures or (device != "cpu" and peer[0] in ON_CPU):
+            continue
+        options = ["--threads", str(os.cpu_count()), "--repeat", "9", *peer[1:]]
+        options += [] if device == "cpu" else ["--device", "cuda"]
+        figures[peer] = json.loads(output([python, "-B", str(PEERS / f"{peer[0]}.py"), *options]))
     return figures
 
 
@@ -150,6 +181,58 @@ def episode_lines(episodes, rows, peers):
     return lines
 
 
+def scaling_lines():
+    """How time and memory of SSP grow; each point is a process of its own."""
+    run(["cargo", "build", "--release", "--example", "scaling"])
+    program = str(target() / "release" / "examples" / "scaling")
+    lines = [
+        "",
+        "## How time and memory grow",
+        "",
+        "SSP with ResNet-50, refined (`cargo run --release --example scaling`): an episode of 473x473 with one shot and one way",
+        "unless said otherwise; evaluations of one seed over 60 images of some 200 pixels. The exponent is that of the step from",
+        "the line before: 1 means in proportion.",
+        "",
+        "| what grows | | time | exponent | peak memory | exponent |",
+        "|---|---|---|---|---|---|",
+    ]
+    for what, option, values, _ in SCALING:
+        before = None
+        for value in values:
+            found = json.loads(output([program, f"--{option}", str(value)]))
+            growth = ["", ""]
+            if before:
+                step = math.log(value / before[0])
+                growth = [f"{math.log(found[key] / before[1][key]) / step:.2f}" for key in ("seconds", "peak_mib")]
+            row = [show(found["seconds"]), growth[0], f"{found['peak_mib']} MiB", growth[1]]
+            lines.append(f"| {what} | {value} | {' | '.join(row)} |")
+            before = value, found
+    lines += ["", "What time should do:", ""]
+    return lines + [f"- {what}: {should}" for what, _, _, should in SCALING]
+
+
+def five_seed_lines(python):
+    """The whole official evaluation, and what PyTorch would take for it."""
+    folder = target() / "tmp" / "five_seeds"
+    command = ["cargo", "run", "--release", "--quiet", "--example", "five_seeds", "--", "--folder", str(folder)]
+    ours = json.loads(output(command))
+    lines = ["", "## The official evaluation", ""]
+    lines += [
+        "Five seeds of 1000 1-shot episodes over 350 generated images of VOC's size (`cargo run --release --example five_seeds`).",
+        "PyTorch's time is that of an episode, measured on some of the same (`benches/peers/evaluation.py`), times their number;",
+        "`--skip-unused` leaves out the prototype that the published code makes and never reads.",
+        "",
+        "| peer | ours | PyTorch | ratio |",
+        "|---|---|---|---|",
+    ]
+    for options in ([], ["--skip-unused"]) if python else ():
+        peer = [python, "-B", str(PEERS / "evaluation.py"), "--threads", str(os.cpu_count()), "--folder", str(folder)]
+        theirs = json.loads(output([*peer, *options]))["episode"] * ours["episodes"]
+        name = " ".join(["evaluation", *options])
+        lines.append(f"| {name} | {ours['seconds']:.0f} s | {theirs:.0f} s | {ours['seconds'] / theirs:.3f} |")
+    return lines
+
+
 def memory_lines(peers):
     run(["cargo", "build", "--release", "--example", "episode_memory"])
     command = ["cargo", "run", "--release", "--quiet", "--example", "episode_memory", "--"]
@@ -163,23 +246,41 @@ def memory_lines(peers):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", help="a Python with torch and pycocotools, for the peers")
     parser.add_argument("--skip-benches", action="store_true", help="use the figures of the last run")
     parser.add_argument("--only", metavar="WORD", help="print the rows beside PyTorch with this word in their name")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "vulkan", "wgpu"))
     args = parser.parse_args()
 
-    episodes = [row for row in EPISODES if (args.only or "") in row[0]]
-    peers = peer_figures(args.python, episodes) if args.python else {}
+    on_gpu = args.device != "cpu"
+    criterion = target() / ("criterion-" + args.device if on_gpu else "criterion")
+    os.environ["CRITERION_HOME"] = str(criterion)
+    os.environ["FSS_BENCH_DEVICE"] = args.device
+    episodes = [row for row in EPISODES if (args.only or "") in row[0] and not (on_gpu and row[1][0] in ON_CPU)]
+    peers = peer_figures(args.python, episodes, args.device) if args.python else {}
     if not args.skip_benches:
-        names = ["kernels", "model", "generalized"]
-        if not args.only:
+        names = ["kernels", "model", "generalized", "training"]
+        if not on_gpu:
+            names.append("loading")
+        if not on_gpu and not args.only:
             names += ["correlation", "evaluation", "annotations", "prepare", "startup"]
+        features = ["--features", args.device] if on_gpu else []
         words = ["--", args.only] if args.only else []
-        run(["cargo", "bench", *(word for name in names for word in ("--bench", name)), *words])
-    rows = measured()
+        run(["cargo", "bench", *features, *(word for name in names for word in ("--bench", name)), *words])
+    rows = measured(criterion)
+    table = episode_lines(episodes, rows, peers)
     if args.only:
-        print("\n".join(episode_lines(episodes, rows, peers)))
+        print("\n".join(table))
+        return
+
+    versions = [f"- {output(['rustc', '--version'])}"]
+    if peers:
+        versions.append(f"- PyTorch {next(iter(peers.values()))['torch']}, eager")
+    if on_gpu:
+        lines = ["# On a GPU", "", "Written by `benches/gpu.sh`; not edited by hand.", "", f"- {graphics()}, {args.device}"]
+        lines += [*versions, "- medians; both sides ran one after the other on the same machine", "", *table]
+        (ROOT / "benches" / "GPU.md").write_text("\n".join(lines) + "\n")
         return
 
     lines = [
@@ -187,28 +288,27 @@ def main():
         "",
         "Written by `benches/report.py`; not edited by hand.",
         "",
-        f"- processor: {processor()}, {os.cpu_count()} threads",
-        f"- {output(['rustc', '--version'])}",
-    ]
-    if peers:
-        lines.append(f"- PyTorch {next(iter(peers.values()))['torch']}, eager, same number of threads")
-    lines += [
+        f"- processor: {processor()}, {os.cpu_count()} threads; PyTorch with as many",
+        *versions,
         "- command: `python3 benches/report.py --python PYTHON_WITH_TORCH`",
         "- medians; both sides ran one after the other on the same machine",
         "",
         "## Beside PyTorch",
         "",
         "The peers are published architectures in plain PyTorch (`benches/peers`): `ssp_episode.py` without the unused",
-        "foreground prototype; `mlc_episode.py`, which pools as published from features enlarged to the image's size,",
-        "or (`--pooling low`) by the equal sum of the small ones; `hsnet_episode.py`, which makes the query's features",
-        "once for all shots, with an object on a quarter of the support (or `--mask-share` of it); `pop_image.py`,",
-        "whose head makes a map for each class; `ssp_step.py`, a training step; `loading.py`, torch.load of the same file",
-        "(beside all of our formats), and Pillow with NumPy in two processes; and `clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
+        "foreground prototype, but where said; `kernels.py`, the kernels one by one; `mlc_episode.py`, which pools as published",
+        "from features enlarged to the image's size, or (`--pooling low`) by the equal sum of the small ones;",
+        "`hsnet_episode.py`, which makes the query's features once for all shots, with an object on a quarter of the support (or",
+        "`--mask-share` of it); `pop_image.py`, whose head makes a map for each class; `ssp_step.py`, a training step;",
+        "`loading.py`, torch.load of the same file (beside all of our formats), and Pillow with NumPy in two processes; and",
+        "`clip_cam.py`, with prompts that are encoded once. A ratio below 1 means that we are faster.",
         "",
+        *table,
     ]
-    lines += episode_lines(episodes, rows, peers)
     if peers:
         lines += memory_lines(peers)
+    lines += five_seed_lines(args.python)
+    lines += scaling_lines()
     if args.python:
         lines += mask_lines(rows, args.python)
     lines += ["", "## All rows", "", "| bench | median |", "|---|---|"]

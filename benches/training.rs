@@ -10,14 +10,14 @@ use fss_core::backbone::{DeepStemResNetConfig, Stage};
 use fss_core::heads::{EpisodeBatch, SspConfig};
 use fss_core::train::optim::{NamedOptimizer, Rule};
 use fss_core::train::trainer::training_step;
-use fss_core::{Depth, Device, Refine};
-use inputs::{object_mask, tensor};
+use fss_core::{Depth, Refine};
+use inputs::{device, object_mask, tensor};
 
 const IMAGE: usize = 473;
 const BATCH: usize = 4;
 
 fn ssp_step(c: &mut Criterion) {
-    let device = Device::flex().autodiff();
+    let device = device().autodiff();
     let images = |name: &str| tensor::<4>(name, [BATCH, 3, IMAGE, IMAGE], &device);
     let masks = || Tensor::cat(vec![object_mask([IMAGE; 2], 1.0 / 16.0, &device); BATCH], 0);
     let batch = EpisodeBatch {

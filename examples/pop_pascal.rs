@@ -21,9 +21,10 @@ use fss_core::data::draw::{OverlayStyle, Tile, grid, legend, overlay, stack, voc
 use fss_core::data::gfss::Shown;
 use fss_core::data::synthetic::{SyntheticConfig, generate};
 use fss_core::heads::Pop;
+use fss_core::train::Shard;
 use fss_core::train::generalized::{
-    GfssData, GfssEvaluation, GfssInit, GfssOutcome, GfssRecipe, GfssRun, GfssSeed, StagedModel,
-    evaluate_generalized, generalized_table, train_generalized,
+    GfssData, GfssEvaluation, GfssInit, GfssOutcome, GfssRecipe, GfssRun, GfssSeed, Measure,
+    StagedModel, evaluate_generalized, generalized_table, train_generalized,
 };
 use fss_core::train::log::RunLog;
 use fss_core::train::observer::Silent;
@@ -136,13 +137,14 @@ fn train(
 fn measure(shop: &Workshop<'_>, run: &GfssRun, model: &Pop) -> Result<GfssEvaluation> {
     let side = run.recipe.samples.side;
     let device = shop.device();
-    let metric =
-        evaluate_generalized(model, &run.data, side, run.loader, device, &mut Silent, shop.stop())?;
+    let how = Measure::all(side, run.loader);
+    let metric = evaluate_generalized(model, &run.data, how, device, &mut Silent, shop.stop())?;
     let scores = metric.scores();
     Ok(GfssEvaluation {
         model: format!("POP with {}, {} shots", run.recipe.backbone, run.recipe.data.shot),
         data: format!("{}, fold {}", run.data.val.dataset.name, run.recipe.data.fold),
         images: run.data.val.dataset.len(),
+        shard: Shard::WHOLE,
         names: run.data.names(run.data.count().novel),
         seeds: vec![GfssSeed { seed: Some(run.recipe.samples.seeds[0]), metric, scores }],
     })

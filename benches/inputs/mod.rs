@@ -1,8 +1,23 @@
 //! Inputs of benches: deterministic, of ordinary size, not zero.
 
+use std::hint::black_box;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use fss_support::fill;
+
+/// The CPU, or what `FSS_BENCH_DEVICE` names, as `cuda`.
+pub fn device() -> Device {
+    let name = std::env::var("FSS_BENCH_DEVICE").unwrap_or_else(|_| "cpu".into());
+    fss_core::parse_device(&name).expect("a device of this build")
+}
+
+/// Waits until a tensor is computed, which stays where it is.
+#[allow(dead_code, reason = "not every bench needs it")]
+pub fn done<const D: usize>(tensor: Tensor<D>) {
+    tensor.device().sync().expect("a device that works");
+    black_box(tensor);
+}
 
 /// A tensor with values in -1..1 that follow from its name.
 pub fn tensor<const D: usize>(name: &str, shape: [usize; D], device: &Device) -> Tensor<D> {

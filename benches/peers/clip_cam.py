@@ -9,15 +9,13 @@ the image encoder alone, and a whole map: encoder, similarity, gradient, weighte
 object: seconds (minimum and median) for `text`, `image`, `cam`, and the peak resident memory in MiB.
 """
 
-import argparse
 import json
-import resource
-import statistics
-import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+from measuring import begin, measure, parser, peak_mib
 
 
 class Bottleneck(nn.Module):
@@ -147,26 +145,12 @@ def cam(visual, image, text, classes, graph):
     return torch.stack(maps)
 
 
-def measure(work, repeat):
-    work()
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return {"min": min(seconds), "median": statistics.median(seconds)}
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--prompts", type=int, default=20)
-    parser.add_argument("--classes", type=int, default=1, help="maps per image")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--graph", choices=("tail", "whole"), default="tail")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    options = parser(__doc__)
+    options.add_argument("--prompts", type=int, default=20)
+    options.add_argument("--classes", type=int, default=1, help="maps per image")
+    options.add_argument("--graph", choices=("tail", "whole"), default="tail")
+    args = begin(options)
     model = Clip().eval()
     image = torch.randn(1, 3, 224, 224)
     tokens = torch.zeros(args.prompts, 77, dtype=torch.long)
@@ -181,7 +165,7 @@ def main():
         }
     classes = range(args.classes)
     result["cam"] = measure(lambda: cam(model.visual, image, text, classes, args.graph), args.repeat)
-    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result["peak_mib"] = peak_mib()
     print(json.dumps(result))
 
 

@@ -10,15 +10,13 @@ memory in MiB.  As published, a ResNet also runs its last stage, which nothing r
 it out.
 """
 
-import argparse
 import json
-import resource
-import statistics
-import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+from measuring import begin, measure, parser, peak_mib
 
 
 class Bottleneck(nn.Module):
@@ -165,28 +163,14 @@ class Denet(nn.Module):
         return full, torch.cat([others, full[:, label : label + 1]], 1)
 
 
-def measure(run, repeat):
-    run()
-    times = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return {"min": min(times), "median": statistics.median(times)}
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--network", choices=["resnet50", "densenet121"], default="resnet50")
-    parser.add_argument("--size", type=int, default=321)
-    parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--classes", type=int, default=21)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--skip-unused", action="store_true")
-    args = parser.parse_args()
-    torch.manual_seed(0)
-    torch.set_num_threads(args.threads)
+    options = parser(__doc__)
+    options.add_argument("--network", choices=["resnet50", "densenet121"], default="resnet50")
+    options.add_argument("--size", type=int, default=321)
+    options.add_argument("--shots", type=int, default=1)
+    options.add_argument("--classes", type=int, default=21)
+    options.add_argument("--skip-unused", action="store_true")
+    args = begin(options)
     backbone = ResNet50(args.skip_unused) if args.network == "resnet50" else DenseNet121()
     model = Denet(backbone, args.classes).eval()
     supports = torch.randn(args.shots, 3, args.size, args.size)
@@ -204,7 +188,7 @@ def main():
             "backbone": measure(lambda: model.backbone(query), args.repeat),
             "episode": measure(episode, args.repeat),
         }
-    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result["peak_mib"] = peak_mib()
     result["torch"] = torch.__version__
     print(json.dumps(result))
 

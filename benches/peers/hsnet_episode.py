@@ -10,13 +10,11 @@ Prints one JSON object: seconds (minimum and median) for `backbone` (one image),
 shot, HSNet alone) and `episode`, and the peak resident memory in MiB.
 """
 
-import argparse
 import json
-import resource
 
 import torch
 from hsnet_model import LEVELS, Hsnet, Imr, correlate, pyramid
-from ssp_episode import measure
+from measuring import begin, measure, parser, peak_mib
 
 
 def rectangle(side, share):
@@ -29,18 +27,14 @@ def rectangle(side, share):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", choices=("hsnet", "imr"), default="hsnet")
-    parser.add_argument("--size", type=int, default=400)
-    parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--backbone", choices=tuple(LEVELS), default="resnet50")
-    parser.add_argument("--mask-share", type=float, default=0.25, help="share of a support's area that is object")
-    parser.add_argument("--stages", type=int, default=2, help="stages of IMR")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    options = parser(__doc__)
+    options.add_argument("--model", choices=("hsnet", "imr"), default="hsnet")
+    options.add_argument("--size", type=int, default=400)
+    options.add_argument("--shots", type=int, default=1)
+    options.add_argument("--backbone", choices=tuple(LEVELS), default="resnet50")
+    options.add_argument("--mask-share", type=float, default=0.25, help="share of a support's area that is object")
+    options.add_argument("--stages", type=int, default=2, help="stages of IMR")
+    args = begin(options)
     imr = args.model == "imr"
     grid = args.size // 8
     model = (Imr(args.backbone, args.stages, grid) if imr else Hsnet(args.backbone)).eval()
@@ -56,7 +50,7 @@ def main():
         else:
             episode = lambda: model.episode(query, supports, masks)
         result["episode"] = measure(episode, args.repeat)
-        result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        result["peak_mib"] = peak_mib()
         if not imr:
             own, shot = pyramid(model.backbone(query), model.counts), model.shot(supports[0], masks[0])
             result["correlation"] = measure(lambda: correlate(own, shot), args.repeat)

@@ -9,7 +9,6 @@ thread.  Usage:
 Prints one JSON object: seconds (minimum and median) of `pth` (load and load_state_dict) and of `crops` (64).
 """
 
-import argparse
 import json
 import os
 from pathlib import Path
@@ -19,7 +18,8 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader, Dataset
 
-from ssp_episode import measure
+from measuring import begin, measure, parser
+
 
 ROOT = Path(__file__).resolve().parents[2]
 CROP = 473
@@ -52,13 +52,10 @@ class Crops(Dataset):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    options = parser(__doc__)
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    parser.add_argument("--folder", type=Path, default=target / "tmp" / "loading")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    options.add_argument("--folder", type=Path, default=target / "tmp" / "loading")
+    args = begin(options)
     file = args.folder / "resnet50.pth"
     state = torch.load(file, weights_only=True)
     holders = torch.nn.ParameterDict({key.replace(".", "|"): torch.empty_like(v) for key, v in state.items()})

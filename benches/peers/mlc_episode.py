@@ -10,13 +10,12 @@ Prints one JSON object: seconds (minimum and median) for `pooling` (both prototy
 `episode`, how far the logits of both ways of pooling lie apart, and the peak resident memory in MiB.
 """
 
-import argparse
 import json
-import resource
 
 import torch
 import torch.nn.functional as F
-from ssp_episode import Backbone, measure, similarity
+from measuring import begin, measure, parser, peak_mib
+from ssp_episode import Backbone, similarity
 
 
 def pool_full(features, mask):
@@ -43,15 +42,11 @@ def head(supports, masks, query, size, pool):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=473)
-    parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--pooling", choices=("full", "low"), default="full")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    options = parser(__doc__)
+    options.add_argument("--size", type=int, default=473)
+    options.add_argument("--shots", type=int, default=1)
+    options.add_argument("--pooling", choices=("full", "low"), default="full")
+    args = begin(options)
     model = Backbone().eval()
     size = (args.size, args.size)
     pool = {"full": pool_full, "low": pool_low}[args.pooling]
@@ -74,7 +69,7 @@ def main():
             "pooling": measure(lambda: [pool(features, masks[0] == label) for label in (1, 0)], args.repeat),
             "episode": measure(episode, args.repeat),
         }
-        result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        result["peak_mib"] = peak_mib()
         both = [head([features], masks[:1], model(query), size, one) for one in (pool_full, pool_low)]
         result["difference"] = (both[0] - both[1]).abs().max().item()
     print(json.dumps(result))

@@ -10,14 +10,13 @@ head on two images) and `image`; by how much the head raised the peak resident m
 that peak (`peak_mib`).
 """
 
-import argparse
 import json
-import resource
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from ssp_episode import Bottleneck, measure
+from measuring import begin, measure, parser, peak_mib
+from ssp_episode import Bottleneck
 
 
 class Backbone(nn.Module):
@@ -122,29 +121,21 @@ def step(head, features, novel, base, size, kb):
     loss.backward()
 
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=473)
-    parser.add_argument("--base", type=int, default=15)
-    parser.add_argument("--novel", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--head-alone", action="store_true", help="measure the head and its memory only")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    options = parser(__doc__)
+    options.add_argument("--size", type=int, default=473)
+    options.add_argument("--base", type=int, default=15)
+    options.add_argument("--novel", type=int, default=5)
+    options.add_argument("--head-alone", action="store_true", help="measure the head and its memory only")
+    args = begin(options)
     grid = (args.size - 1) // 8 + 1
     head = Head(args.base, args.novel).eval()
     features = torch.randn(1, 512, grid, grid)
     result = {"torch": torch.__version__}
     with torch.inference_mode():
-        before = peak()
+        before = peak_mib()
         head(features)
-        result["head_mib"] = peak() - before
+        result["head_mib"] = peak_mib() - before
         result["head"] = measure(lambda: head(features), args.repeat)
         if not args.head_alone:
             backbone, decoder = Backbone().eval(), Decoder().eval()
@@ -157,7 +148,7 @@ def main():
 
             result["decoder"] = measure(lambda: decoder(deep), args.repeat)
             result["image"] = measure(whole, args.repeat)
-            result["peak_mib"] = peak()
+            result["peak_mib"] = peak_mib()
     if not args.head_alone:
         pair = torch.randn(2, 512, grid, grid)
         novel, base = rectangle(args.size, args.base + 1), rectangle(args.size, 3)

@@ -9,15 +9,13 @@ Prints one JSON object: seconds (minimum and median) for `backbone`, `self_suppo
 peak resident memory in MiB.
 """
 
-import argparse
 import json
-import resource
-import statistics
-import time
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+
+from measuring import begin, measure, parser, peak_mib
 
 
 class Bottleneck(nn.Module):
@@ -116,27 +114,13 @@ def head(supports, masks, query, size, refine, unused):
     return F.interpolate(out, size, mode="bilinear", align_corners=True)
 
 
-def measure(work, repeat):
-    work()
-    seconds = []
-    for _ in range(repeat):
-        start = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - start)
-    return {"min": min(seconds), "median": statistics.median(seconds)}
-
-
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=473)
-    parser.add_argument("--shots", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--refine", action="store_true")
-    parser.add_argument("--unused-foreground", action="store_true", help="compute the unused foreground prototype too")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    options = parser(__doc__)
+    options.add_argument("--size", type=int, default=473)
+    options.add_argument("--shots", type=int, default=1)
+    options.add_argument("--refine", action="store_true")
+    options.add_argument("--unused-foreground", action="store_true", help="compute the unused foreground prototype too")
+    args = begin(options)
     model = Backbone().eval()
     size = (args.size, args.size)
     supports = [torch.randn(1, 3, *size) for _ in range(args.shots)]
@@ -162,7 +146,7 @@ def main():
             "self_support": measure(lambda: self_support(features, logits, args.unused_foreground), args.repeat),
             "episode": measure(episode, args.repeat),
         }
-    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result["peak_mib"] = peak_mib()
     print(json.dumps(result))
 
 

@@ -8,15 +8,14 @@ refined, the published four losses, SGD.  Usage:
 Prints one JSON object: seconds (minimum and median) of `step`, and the peak resident memory in MiB.
 """
 
-import argparse
 import json
-import resource
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from ssp_episode import Backbone, measure, pool, self_support, similarity
+from measuring import begin, measure, parser, peak_mib
+from ssp_episode import Backbone, pool, self_support, similarity
 
 
 def prototypes(features, mask):
@@ -49,14 +48,10 @@ def losses(model, query, query_mask, support, support_mask):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=473)
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeat", type=int, default=3)
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+    options = parser(__doc__, repeat=3)
+    options.add_argument("--size", type=int, default=473)
+    options.add_argument("--batch", type=int, default=4)
+    args = begin(options)
     model = Backbone().eval()
     for part in (model.stem, model.stages[:3]):
         part.requires_grad_(False)
@@ -77,7 +72,7 @@ def main():
         optimizer.step()
 
     result = {"torch": torch.__version__, "step": measure(step, args.repeat)}
-    result["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    result["peak_mib"] = peak_mib()
     print(json.dumps(result))
 
 

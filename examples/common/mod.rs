@@ -185,6 +185,7 @@ impl<'a> Workshop<'a> {
             test: data.test,
             folder: self.folder(name)?,
             device: self.device.clone(),
+            more_devices: Vec::new(),
             loader: Default::default(),
             reuse: Default::default(),
             cams: Default::default(),

@@ -12,7 +12,7 @@ use fss_core::train::evaluate::Protocol;
 
 use crate::failure::Failure;
 use crate::own::OwnArgs;
-use crate::{cam, data, eval, learn, mine, predict, train, weights};
+use crate::{cam, data, eval, learn, merge, mine, predict, train, weights};
 
 /// Few-shot semantic segmentation: from a few annotated images to masks of any other image.
 #[derive(Debug, Parser)]
@@ -29,6 +29,7 @@ pub enum Command {
     Predict(predict::PredictArgs),
     Learn(learn::LearnArgs),
     Eval(eval::EvalArgs),
+    Merge(merge::MergeArgs),
     Mine(mine::MineArgs),
     Train(train::TrainArgs),
     Cam(cam::CamArgs),
@@ -46,7 +47,7 @@ pub struct Global {
         global = true,
         default_value = "cpu",
         value_name = "DEVICE",
-        help = "Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas"
+        help = "Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas"
     )]
     pub device: String,
     /// How many CPU threads to use [default: all cores]

@@ -11,12 +11,12 @@ use clap::{Args, ValueEnum};
 use fss_core::data::Benchmark;
 use fss_core::data::folds::{Fold, Subset};
 use fss_core::data::io::write_atomic;
-use fss_core::train::evaluate::{EvaluationPlan, FeatureReuse, Spill, Supports, evaluate};
+use fss_core::train::evaluate::{EvaluationPlan, FeatureReuse, Spill, Supports, evaluate_on};
 use fss_core::train::observer::{EvaluationObserver, Silent};
 use fss_core::train::progress::TerminalProgress;
 use fss_core::train::report::{evaluation_table, save_evaluation_panels, to_json};
-use fss_core::train::{EpisodeData, Part};
-use fss_core::{ModelOptions, load_model};
+use fss_core::train::{EpisodeData, Part, Shard};
+use fss_core::{Device, ModelOptions};
 
 use crate::args::{ByteSize, DatasetArgs, Global, Verbosity};
 use crate::episodes;
@@ -40,6 +40,9 @@ pub struct EvalArgs {
     /// Write scores and drawn episodes to this file; equal evaluations give equal files
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measure only the I-th of N equal shares, I from 0; `fss merge` puts the files of all of them together
+    #[arg(long, value_name = "I/N", requires = "json")]
+    shard: Option<Shard>,
     /// Draw pictures of episodes of the first seed: the first N, the N with the best IoU, and the N with the
     /// worst
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -159,9 +162,9 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
     let protocol = args.protocol.protocol(&model_options, args.model.refine)?;
     let tree = args.dataset.detect()?;
     let fold: Fold = args.folds.tested(&tree, protocol)?;
-    let device = global.device()?;
+    let devices = global.devices()?;
     let trained = args.folds.trained(&model_options, &metadata, benchmark, &fold)?;
-    let (model, _) = load_model(&model_options, &args.model.weights, &device)?;
+    let models = load_on(&devices, |device| args.model.load(&model_options, device))?;
     let part = Part {
         split: args.episodes.split.unwrap_or(benchmark.evaluation_split()),
         fold,
@@ -183,10 +186,11 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
         seen: args.folds.seen(),
         reuse: args.features.reuse(&model_options),
         loader: episodes::reading(),
+        shard: args.shard(),
         ..EvaluationPlan::published(protocol, benchmark, args.episodes.shot)
     };
     let plan = EvaluationPlan {
-        cams: args.maps.source(&model_options, &data, &plan, &device, screen, &stop)?,
+        cams: args.maps.source(&model_options, &data, &plan, &devices[0], screen, &stop)?,
         ..plan
     };
 
@@ -194,7 +198,7 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
         Verbosity::Quiet => Box::new(Silent),
         _ => Box::new(TerminalProgress::new()),
     };
-    let result = evaluate(&model, &data, &plan, &device, observer.as_mut(), &stop);
+    let result = evaluate_on(models, &data, &plan, observer.as_mut(), &stop);
     // The bars go with it.
     drop(observer);
     let evaluation = result?;
@@ -204,14 +208,30 @@ pub fn run(args: &EvalArgs, global: &Global, screen: &Screen) -> Result<(), Fail
     output::print(&evaluation_table(&evaluation))?;
     let Some(each) = args.save_panels else { return Ok(()) };
     let (each, folder) = (usize::from(each), &args.panels);
+    let device = &devices[0];
+    let model = args.model.load(&model_options, device)?;
     let files =
-        save_evaluation_panels(&model, &data, &plan, &evaluation, each, folder, &device, &stop)?;
+        save_evaluation_panels(&model, &data, &plan, &evaluation, each, folder, device, &stop)?;
     tracing::info!("{} pictures in {}", files.len(), folder.display());
     Ok(())
 }
 
+impl EvalArgs {
+    fn shard(&self) -> Shard {
+        self.shard.unwrap_or_default()
+    }
+}
+
+/// A copy of the model on each device.
+fn load_on<M>(
+    devices: &[Device],
+    load: impl Fn(&Device) -> Result<M, Failure>,
+) -> Result<Vec<(M, Device)>, Failure> {
+    devices.iter().map(|device| Ok((load(device)?, device.clone()))).collect()
+}
+
 /// An evaluation takes long: that its result cannot be written should show before.
-fn check_place(json: &Path) -> Result<(), Failure> {
+pub(crate) fn check_place(json: &Path) -> Result<(), Failure> {
     let folder = match json.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),

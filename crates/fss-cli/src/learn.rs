@@ -76,6 +76,7 @@ enum UnlabelledPixels {
 
 /// Learns and writes the result.
 pub fn run(args: &LearnArgs, global: &Global, screen: &Screen) -> Result<(), Failure> {
+    args.model.refuse_half("the teaching of new classes")?;
     let file = base_file(args)?;
     let data = supports::read(&args.support, &args.files.options(), args.unlabelled, &file.names)?;
     let set = LearnSet {

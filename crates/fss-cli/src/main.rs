@@ -12,6 +12,7 @@ mod eval;
 mod failure;
 mod interrupt;
 mod learn;
+mod merge;
 mod messages;
 mod mine;
 mod model;
@@ -55,6 +56,7 @@ fn run(cli: Cli, screen: &Screen) -> Result<(), Failure> {
         Command::Predict(args) => predict::run(&args, global, screen),
         Command::Learn(args) => learn::run(&args, global, screen),
         Command::Eval(args) => eval::run(&args, global, screen),
+        Command::Merge(args) => merge::run(&args),
         Command::Mine(args) => mine::run(&args, global, screen),
         Command::Train(args) => train::run(&args, global, screen),
         Command::Cam(args) => cam::run(&args, global, screen),

@@ -12,10 +12,10 @@ use fss_core::backbone::{
 };
 use fss_core::generalized::{GeneralizedMethod, GeneralizedOptions};
 use fss_core::heads::{
-    AmpConfig, CanetConfig, DenetConfig, FirstMask, HsnetConfig, ImrConfig, PgnetConfig,
+    AmpConfig, AnyModel, CanetConfig, DenetConfig, FirstMask, HsnetConfig, ImrConfig, PgnetConfig,
     SupportMask,
 };
-use fss_core::{Depth, ModelOptions, Refine};
+use fss_core::{Depth, Device, ModelOptions, Precision, Refine, load_model_in};
 
 use crate::failure::Failure;
 
@@ -45,6 +45,9 @@ pub struct ModelArgs {
     /// A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
     #[arg(long, value_name = "FILE")]
     pub weights: PathBuf,
+    /// Let the backbone compute in float16, or bfloat16, on a GPU that has it: sooner, with features rounded
+    #[arg(long)]
+    pub half: bool,
 }
 
 /// What only models of generalized segmentation have.
@@ -125,6 +128,31 @@ pub struct Asked {
 }
 
 impl ModelArgs {
+    /// The model for inference, its weights read.
+    pub fn load(
+        &self,
+        options: &ModelOptions,
+        device: &Device,
+    ) -> Result<Box<dyn AnyModel>, Failure> {
+        Ok(load_model_in(self.precision(), options, &self.weights, device)?.0)
+    }
+
+    /// The precision that was asked for.
+    pub fn precision(&self) -> Precision {
+        match self.half {
+            true => Precision::Half,
+            false => Precision::Full,
+        }
+    }
+
+    /// Refuses half precision where there is none.
+    pub fn refuse_half(&self, what: &str) -> Result<(), Failure> {
+        if !self.half {
+            return Ok(());
+        }
+        Err(Failure::request(format!("--half does not reach {what} yet"), "leave it out"))
+    }
+
     /// The model that was asked for. What was not said is as the weight file says or the shapes in it
     /// show, else as published.
     pub fn options(&self) -> Result<ModelOptions, Failure> {

@@ -159,7 +159,8 @@ pub fn run(args: &PredictArgs, global: &Global, screen: &Screen) -> Result<(), F
     let device = global.device()?;
     let stop = interrupt::install("finishing the current image")?;
     let segmenter =
-        Segmenter::load(&model, &args.model.weights, &device)?.with_max_side(args.max_side)?;
+        Segmenter::load_in(args.model.precision(), &model, &args.model.weights, &device)?
+            .with_max_side(args.max_side)?;
     let segmenter = args.text.apply(segmenter, &device)?;
     let supports = match &examples {
         Examples::Text(images) => vec![segmenter.support_by_text(images)?],

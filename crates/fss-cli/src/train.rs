@@ -167,7 +167,8 @@ fn start_run(
     global: &Global,
     screen: &Screen,
 ) -> Result<(), Failure> {
-    let device = global.device()?;
+    let mut devices = global.devices()?;
+    let device = devices.remove(0);
     let stop = interrupt::install("saving a checkpoint after the current step")?;
     let RunData { train, validation, test } =
         RunData::open_with(data_root, &recipe.data, |tree, part| {
@@ -181,6 +182,7 @@ fn start_run(
         test,
         folder: out.to_path_buf(),
         device,
+        more_devices: devices,
         loader: episodes::reading(),
         reuse: FeatureReuse::default(),
         cams,

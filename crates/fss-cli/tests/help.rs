@@ -19,6 +19,7 @@ fn commands() {
       predict  Segment images after a few annotated examples
       learn    Teach a model new classes from a handful of annotated images
       eval     Measure a model on the novel classes of a fold
+      merge    Put together what several processes measured with `fss eval --shard`
       mine     Label training images with latent classes, before MLC's full method is trained
       train    Train a model by a recipe
       cam      Show where CLIP sees named things in images, as coarse maps
@@ -31,7 +32,7 @@ fn commands() {
       -V, --version  Print version
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -77,12 +78,13 @@ fn predict() {
           --unmasked             HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
           --stages <N>           IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
           --weights <FILE>       A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --half                 Let the backbone compute in float16, or bfloat16, on a GPU that has it: sooner, with features rounded
           --output-stride <N>    POP, PSPNet: image pixels per position of the features: 8, 16 or 32 [default: what the weights say, else 8]
           --image-side <PIXELS>  POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else 473]
           --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -98,6 +100,7 @@ fn eval() {
 
     Options:
           --json <FILE>      Write scores and drawn episodes to this file; equal evaluations give equal files
+          --shard <I/N>      Measure only the I-th of N equal shares, I from 0; `fss merge` puts the files of all of them together
           --save-panels <N>  Draw pictures of episodes of the first seed: the first N, the N with the best IoU, and the N with the worst
           --panels <DIR>     The folder for the pictures [default: panels]
       -h, --help             Print help (see more with '--help')
@@ -110,6 +113,7 @@ fn eval() {
           --unmasked             HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
           --stages <N>           IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
           --weights <FILE>       A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --half                 Let the backbone compute in float16, or bfloat16, on a GPU that has it: sooner, with features rounded
           --output-stride <N>    POP, PSPNet: image pixels per position of the features: 8, 16 or 32 [default: what the weights say, else 8]
           --image-side <PIXELS>  POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else 473]
           --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
@@ -168,7 +172,7 @@ fn eval() {
           --python36-order        COCO: novel classes have the order of Python 3.6, as in weights of the published code
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -205,7 +209,7 @@ fn train() {
           --skip-bad              Leave out entries that cannot be used, and list them
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -244,12 +248,13 @@ fn mine() {
           --unmasked             HSNet: leave the features of supports unmasked, for weights of the paper's ablation without it
           --stages <N>           IMR: how often query and support refine each other [default: what the weights say, else 3 for coco and 2]
           --weights <FILE>       A checkpoint of the whole model: .pth or .pt of the official code, .safetensors or .bpk
+          --half                 Let the backbone compute in float16, or bfloat16, on a GPU that has it: sooner, with features rounded
           --output-stride <N>    POP, PSPNet: image pixels per position of the features: 8, 16 or 32 [default: what the weights say, else 8]
           --image-side <PIXELS>  POP, PSPNet: the side of the square that images are brought to [default: what the weights say, else 473]
           --names <LIST>         POP, PSPNet: names of the classes, base first [default: what the weights say, else numbers]
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -283,7 +288,7 @@ fn mine() {
           --skip-bad              Leave out entries that cannot be used, and list them
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -303,7 +308,7 @@ fn mine() {
       -h, --help                Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -343,7 +348,7 @@ fn cam() {
           --ignore-value <VALUE>  Own data: the value in mask files that is neither foreground nor background, often 255
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -368,7 +373,7 @@ fn data_generate() {
       -h, --help                Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -392,7 +397,7 @@ fn prepare() {
       -h, --help  Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress
@@ -413,7 +418,29 @@ fn prepare() {
       -h, --help                 Print help (see more with '--help')
 
     Global options:
-          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; training pop: several, by commas [default: cpu]
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
+          --threads <N>      How many CPU threads to use [default: all cores]
+      -v, --verbose...       Say more; twice for everything
+      -q, --quiet            Say nothing but warnings and errors, and show no progress
+    ");
+}
+
+#[test]
+fn merge() {
+    insta::assert_snapshot!(help("merge -h"), @r"
+    Put together what several processes measured with `fss eval --shard`
+
+    Usage: fss merge [OPTIONS] <FILES>...
+
+    Arguments:
+      <FILES>...  The files that `fss eval --shard I/N --json FILE` wrote, all N of them, in any order
+
+    Options:
+          --json <FILE>  Write the merged scores to this file
+      -h, --help         Print help (see more with '--help')
+
+    Global options:
+          --device <DEVICE>  Where to compute: cpu, cuda[:N], vulkan[:N] or wgpu[:N]; train and eval: several, by commas [default: cpu]
           --threads <N>      How many CPU threads to use [default: all cores]
       -v, --verbose...       Say more; twice for everything
       -q, --quiet            Say nothing but warnings and errors, and show no progress

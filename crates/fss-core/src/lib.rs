@@ -60,7 +60,7 @@ pub use cam::{CamMaker, CamOptions};
 pub use device::parse_device;
 pub use error::Error;
 pub use generalized::{GeneralizedOptions, GeneralizedSegmentation, GeneralizedSegmenter};
-pub use model::{ModelOptions, load_model};
+pub use model::{ModelOptions, Precision, load_model, load_model_in};
 pub use segmenter::{Annotated, DEFAULT_MAX_SIDE, Segmentation, Segmenter, Support, Unlabelled};
 
 pub use burn::tensor::Device;

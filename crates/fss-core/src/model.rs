@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
+use burn::module::Module;
+use burn::tensor::{Device, FloatDType};
 use fss_backbone::{
     DeepStemResNetConfig, Depth, ImagenetConfig, LoadReport, TapBackboneConfig, TapNetwork,
     load_weights,
@@ -10,8 +11,8 @@ use fss_backbone::{
 use fss_data::Benchmark;
 use fss_data::folds::FoldScheme;
 use fss_heads::{
-    AmpConfig, AnyModel, CanetConfig, DenetConfig, HsnetConfig, ImrConfig, MlcConfig, PgnetConfig,
-    Refine, SspConfig,
+    AmpConfig, AnyModel, CanetConfig, DenetConfig, FewShotModel, HalfBackbone, HsnetConfig,
+    ImrConfig, MlcConfig, PgnetConfig, Refine, SspConfig, half_type,
 };
 
 use crate::Error;
@@ -181,6 +182,31 @@ impl std::fmt::Display for ModelOptions {
     }
 }
 
+/// In which precision the backbone of a model computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// float32.
+    #[default]
+    Full,
+    /// float16, else bfloat16, where the device computes in either; elsewhere (the CPU) float32, with a warning in
+    /// the log.
+    Half,
+}
+
+impl Precision {
+    /// The type that it means on a device; `None` for float32.
+    fn half_on(self, device: &Device) -> Option<FloatDType> {
+        if self == Self::Full {
+            return None;
+        }
+        let half = half_type(device);
+        if half.is_none() {
+            tracing::warn!("this device does not compute in half precision; float32 it is");
+        }
+        half
+    }
+}
+
 /// Builds a model for inference, every norm folded into its convolution, with the weights of a whole
 /// checkpoint: one of the official code (`.pth`) or one of ours (`.safetensors`, burnpack).
 ///
@@ -195,44 +221,70 @@ pub fn load_model(
     weights: &Path,
     device: &Device,
 ) -> Result<(Box<dyn AnyModel>, LoadReport), Error> {
+    load_model_in(Precision::Full, options, weights, device)
+}
+
+/// A model behind one face, its backbone rounded to `half` if that is given.
+fn boxed<M>(model: M, half: Option<FloatDType>) -> Box<dyn AnyModel>
+where
+    M: FewShotModel + Module + Send + 'static,
+    M::Support: Send + Sync + 'static,
+{
+    match half {
+        None => Box::new(model),
+        Some(dtype) => Box::new(HalfBackbone::new(model, dtype)),
+    }
+}
+
+/// [`load_model`] in a precision.
+///
+/// # Errors
+/// As there.
+pub fn load_model_in(
+    precision: Precision,
+    options: &ModelOptions,
+    weights: &Path,
+    device: &Device,
+) -> Result<(Box<dyn AnyModel>, LoadReport), Error> {
+    let half = precision.half_on(device);
     let deep_stem = |network: &DeepStemResNetConfig| load_weights(network.init(device, 0), weights);
     Ok(match options {
         ModelOptions::Ssp(config) => {
             let (backbone, report) = deep_stem(&config.backbone)?;
-            (Box::new(config.init_with(backbone).fold()), report)
+            (boxed(config.init_with(backbone).fold(), half), report)
         }
         ModelOptions::Mlc(config) => {
             let (backbone, report) = deep_stem(&config.backbone)?;
             let model = config.init_with(backbone).with_stored_rectification(weights)?;
-            (Box::new(model.fold()), report)
+            (boxed(model.fold(), half), report)
         }
         ModelOptions::Hsnet(config) => {
             let (model, report) = config.init(device, 0).load(weights)?;
-            (Box::new(model.fold()), report)
+            (boxed(model.fold(), half), report)
         }
         ModelOptions::Imr(config) => {
             let (model, report) = config.init(device, 0)?.load(weights)?;
-            (Box::new(model.fold()), report)
+            (boxed(model.fold(), half), report)
         }
         ModelOptions::Denet(config) => {
             config.validate()?;
             let (model, report) = config.init(device, 0).load(weights)?;
-            (Box::new(model.fold()), report)
+            (boxed(model.fold(), half), report)
         }
         ModelOptions::Canet(config) => {
             config.validate()?;
             let (model, report) = config.init(device, 0).load(weights)?;
-            (Box::new(model.fold()), report)
+            (boxed(model.fold(), half), report)
         }
         ModelOptions::Pgnet(config) => {
             config.validate()?;
             let (model, report) = config.init(device, 0).load(weights)?;
-            (Box::new(model.fold()), report)
+            (boxed(model.fold(), half), report)
         }
         ModelOptions::Amp(config) => {
             config.validate()?;
             let (model, report) = config.init(device, 0).load(weights)?;
-            (Box::new(model.fold()), report)
+            (boxed(model.fold(), half), report)
         }
     })
 }

@@ -13,7 +13,7 @@ use image::RgbImage;
 use ndarray::{Array2, Array3};
 
 use crate::cam::CamMaker;
-use crate::{Error, ModelOptions, annotation, load_model};
+use crate::{Error, ModelOptions, Precision, annotation, load_model_in};
 
 /// The longest side of an image that the network sees, unless another one is set.
 ///
@@ -103,7 +103,20 @@ impl Segmenter {
     /// # Errors
     /// [`Error::Backbone`] if the file is missing, broken, or of another model: loading is strict.
     pub fn load(options: &ModelOptions, weights: &Path, device: &Device) -> Result<Self, Error> {
-        let (model, _) = load_model(options, weights, device)?;
+        Self::load_in(Precision::Full, options, weights, device)
+    }
+
+    /// [`load`](Self::load) in a precision.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_in(
+        precision: Precision,
+        options: &ModelOptions,
+        weights: &Path,
+        device: &Device,
+    ) -> Result<Self, Error> {
+        let (model, _) = load_model_in(precision, options, weights, device)?;
         Ok(Self::from_model(model, device))
     }
 

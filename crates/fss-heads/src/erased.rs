@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 
-use crate::{Features, FewShotModel, HeadError, Shot, ShotRule};
+use crate::{Features, FewShotModel, HeadError, PreparedQuery, Shot, ShotRule};
 
 /// A support set of some [`AnyModel`]; only the model that made it can read it. Copies share it.
 #[derive(Clone)]
@@ -65,6 +65,23 @@ pub trait AnyModel: Send {
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError>;
 
+    /// See [`FewShotModel::prepare_query`].
+    ///
+    /// # Errors
+    /// As there.
+    fn any_prepare_query(&self, query: &Features) -> Result<PreparedQuery, HeadError>;
+
+    /// See [`FewShotModel::segment_prepared`].
+    ///
+    /// # Errors
+    /// As there, and [`HeadError::ForeignSupport`] if another kind of model made the support set.
+    fn any_segment_prepared(
+        &self,
+        support: &AnySupport,
+        query: &PreparedQuery,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError>;
+
     /// See [`FewShotModel::segment_ways`].
     ///
     /// # Errors
@@ -112,6 +129,20 @@ where
         self.segment(support, query, size)
     }
 
+    fn any_prepare_query(&self, query: &Features) -> Result<PreparedQuery, HeadError> {
+        self.prepare_query(query)
+    }
+
+    fn any_segment_prepared(
+        &self,
+        support: &AnySupport,
+        query: &PreparedQuery,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        let support = support.0.downcast_ref().ok_or(HeadError::ForeignSupport)?;
+        self.segment_prepared(support, query, size)
+    }
+
     fn any_segment_ways(
         &self,
         supports: &[AnySupport],
@@ -156,6 +187,19 @@ impl FewShotModel for Box<dyn AnyModel> {
     ) -> Result<Tensor<4>, HeadError> {
         self.as_ref().any_segment(support, query, size)
     }
+    fn prepare_query(&self, query: &Features) -> Result<PreparedQuery, HeadError> {
+        self.as_ref().any_prepare_query(query)
+    }
+
+    fn segment_prepared(
+        &self,
+        support: &AnySupport,
+        query: &PreparedQuery,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        self.as_ref().any_segment_prepared(support, query, size)
+    }
+
     fn segment_ways(
         &self,
         supports: &[AnySupport],

@@ -14,6 +14,7 @@ mod dropout;
 mod erased;
 mod error;
 pub mod generalized;
+mod half;
 pub mod hsnet;
 pub mod imr;
 mod layers;
@@ -39,6 +40,7 @@ pub use dropout::Dropout;
 pub use erased::{AnyModel, AnySupport};
 pub use error::HeadError;
 pub use generalized::{ClassCount, GeneralizedModel, LabelledBatch};
+pub use half::{HalfBackbone, half_type};
 pub use hsnet::{Hsnet, HsnetConfig, HsnetSupport, SupportMask};
 pub use imr::{FirstMask, Imr, ImrConfig, ImrSupport, SupportLabels};
 pub use layers::{Convolution, GroupNorm};
@@ -48,8 +50,8 @@ pub use mlc::{
     MiningDecoder, Mlc, MlcConfig, MlcSupport,
 };
 pub use model::{
-    CamBatch, EpisodeBatch, Features, FewShotModel, LossTerm, Losses, PSEUDO_IGNORE, PseudoBatch,
-    Shot, ShotRule, Statistic, TrainableModel,
+    CamBatch, EpisodeBatch, Features, FewShotModel, LossTerm, Losses, PSEUDO_IGNORE, PreparedQuery,
+    PseudoBatch, Shot, ShotRule, Statistic, TrainableModel,
 };
 pub use pgnet::{Pgnet, PgnetConfig, PgnetSupport};
 pub use pop::{MapClassifier, NovelPart, Pop, PopConfig, PopHead};

@@ -2,6 +2,7 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
+use fss_kernels::QueryPairs;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,15 @@ impl Features {
     pub fn batch(&self) -> usize {
         self.0.first().map_or(0, |tap| tap.dims()[0])
     }
+}
+
+/// A query and what follows from it alone, for a model that segments it with several support sets.
+#[derive(Debug, Clone)]
+pub struct PreparedQuery {
+    /// What the backbone made of it.
+    pub features: Features,
+    /// All pairs of its positions, for models that match a query with itself.
+    pub pairs: Option<QueryPairs>,
 }
 
 /// One annotated image (of each sample of a batch).
@@ -110,6 +120,29 @@ pub trait FewShotModel {
         query: &Features,
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError>;
+
+    /// Makes ready a query that is to be segmented with several support sets, each on its own, by
+    /// [`segment_prepared`](Self::segment_prepared): what depends on the query alone.
+    ///
+    /// # Errors
+    /// [`HeadError::Shape`] for features of another backbone.
+    fn prepare_query(&self, query: &Features) -> Result<PreparedQuery, HeadError> {
+        Ok(PreparedQuery { features: query.clone(), pairs: None })
+    }
+
+    /// [`segment`](Self::segment) with a prepared query: equal up to rounding, and the same whatever else the
+    /// query was segmented with before.
+    ///
+    /// # Errors
+    /// As there.
+    fn segment_prepared(
+        &self,
+        support: &Self::Support,
+        query: &PreparedQuery,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        self.segment(support, &query.features, size)
+    }
 
     /// Segments a query into several classes at once, each with a support set of its own. The query's
     /// features serve all of them.
@@ -189,6 +222,49 @@ pub struct EpisodeBatch {
     pub extra: Option<PseudoBatch>,
     /// Coarse maps of the episodes' classes, for models that read them (IMR).
     pub cams: Option<CamBatch>,
+}
+
+impl EpisodeBatch {
+    /// Some of its episodes, and some of its further images: each range from a start on, of a length.
+    #[must_use]
+    pub fn part(&self, episodes: (usize, usize), extra: (usize, usize)) -> Self {
+        let (start, length) = episodes;
+        let images = |images: &Tensor<4>| images.clone().narrow(0, start, length);
+        let masks = |masks: &Tensor<3, Int>| masks.clone().narrow(0, start, length);
+        Self {
+            query: images(&self.query),
+            query_mask: masks(&self.query_mask),
+            supports: self.supports.iter().map(|(i, m)| (images(i), masks(m))).collect(),
+            extra: self.extra.as_ref().map(|all| PseudoBatch {
+                images: all.images.clone().narrow(0, extra.0, extra.1),
+                masks: all.masks.clone().narrow(0, extra.0, extra.1),
+            }),
+            cams: self.cams.as_ref().map(|cams| CamBatch {
+                query: images(&cams.query),
+                supports: cams.supports.iter().map(images).collect(),
+            }),
+        }
+    }
+
+    /// The same on another device.
+    #[must_use]
+    pub fn to_device(self, device: &Device) -> Self {
+        let (images, masks) =
+            (|t: Tensor<4>| t.to_device(device), |t: Tensor<3, Int>| t.to_device(device));
+        Self {
+            query: images(self.query),
+            query_mask: masks(self.query_mask),
+            supports: self.supports.into_iter().map(|(i, m)| (images(i), masks(m))).collect(),
+            extra: self.extra.map(|extra| PseudoBatch {
+                images: images(extra.images),
+                masks: masks(extra.masks),
+            }),
+            cams: self.cams.map(|cams| CamBatch {
+                query: images(cams.query),
+                supports: cams.supports.into_iter().map(images).collect(),
+            }),
+        }
+    }
 }
 
 /// Coarse maps of where the class of each episode may be.

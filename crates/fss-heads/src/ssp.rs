@@ -9,12 +9,12 @@ mod training;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fss_backbone::{DeepStemResNet, DeepStemResNetConfig};
-use fss_kernels::{Corners, SelfSupportConfig, masked_average_pool, resize_bilinear};
+use fss_kernels::{Corners, QueryPairs, SelfSupportConfig, masked_average_pool, resize_bilinear};
 use serde::{Deserialize, Serialize};
 
 use crate::prototypes::{Prototypes, query_tap};
 use crate::ways::{compete, margin};
-use crate::{Features, FewShotModel, HeadError, Shot};
+use crate::{Features, FewShotModel, HeadError, PreparedQuery, Shot};
 
 pub use chain::Matching;
 pub use training::TrainingOutputs;
@@ -135,6 +135,27 @@ impl FewShotModel for Ssp {
         size: [usize; 2],
     ) -> Result<Tensor<4>, HeadError> {
         let matching = self.matching(support, query_tap(query, &support.foreground)?);
+        Ok(resize_bilinear(matching.prediction(), size, Corners::Aligned))
+    }
+
+    /// The weights of all pairs of positions, from which every self-support step takes its own.
+    fn prepare_query(&self, query: &Features) -> Result<PreparedQuery, HeadError> {
+        let tap = query.0.first().ok_or(HeadError::NoSupport)?;
+        let pairs = QueryPairs::new(tap.clone(), &self.self_support);
+        Ok(PreparedQuery { features: query.clone(), pairs })
+    }
+
+    fn segment_prepared(
+        &self,
+        support: &SspSupport,
+        query: &PreparedQuery,
+        size: [usize; 2],
+    ) -> Result<Tensor<4>, HeadError> {
+        let Some(pairs) = &query.pairs else {
+            return self.segment(support, &query.features, size);
+        };
+        let tap = query_tap(&query.features, &support.foreground)?;
+        let matching = self.matching_prepared(support, tap, pairs);
         Ok(resize_bilinear(matching.prediction(), size, Corners::Aligned))
     }
 

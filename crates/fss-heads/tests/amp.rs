@@ -1,10 +1,14 @@
 //! AMP: what holds for any weights.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use std::slice::from_ref;
 
 use burn::module::{Module, list_param_ids};
 use burn::optim::GradientsParams;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use device::test_device;
 use fss_backbone::{ImagenetConfig, ImagenetNetwork, module_tensors, params};
 use fss_heads::amp::{ALPHA, LevelProxies, Rivals, binary_logits};
 use fss_heads::{
@@ -68,7 +72,7 @@ fn support_values(support: &AmpSupport) -> Vec<f32> {
 
 #[test]
 fn a_row_moves_by_every_shot_of_every_sample_in_turn() {
-    let device = Device::flex();
+    let device = test_device();
     // One position a map, so that each proxy of the background is the map's unit vector.
     let unit = |x: f32, y: f32| {
         let map = Tensor::<1>::from_floats([x, y], &device).reshape([1, 2, 1, 1]);
@@ -97,7 +101,7 @@ fn a_row_moves_by_every_shot_of_every_sample_in_turn() {
 
 #[test]
 fn ignored_pixels_belong_to_neither_side() {
-    let device = Device::flex();
+    let device = test_device();
     let features = random("features", [1, 3, 1, 3], &device);
     let labels = |labels: [i64; 3]| {
         Tensor::<3, Int>::from_data(TensorData::new(labels.to_vec(), [1, 1, 3]), &device)
@@ -116,7 +120,7 @@ fn ignored_pixels_belong_to_neither_side() {
 
 #[test]
 fn the_object_takes_the_row_of_its_class_or_one_more() {
-    let device = Device::flex();
+    let device = test_device();
     let rows = random("rows", [4, 3, 1, 1], &device).reshape([4, 3]);
     let proxies = LevelProxies {
         background: random("b", [2, 3, 1, 1], &device).reshape([2, 3]),
@@ -150,7 +154,7 @@ fn the_object_takes_the_row_of_its_class_or_one_more() {
 
 #[test]
 fn two_channels_are_the_object_and_the_best_of_the_others() {
-    let device = Device::flex();
+    let device = test_device();
     let logits = random("logits", [2, 4, 3, 5], &device);
     let got = values(binary_logits(logits.clone(), &[2, 0]));
     let all = values(logits);
@@ -167,7 +171,7 @@ fn two_channels_are_the_object_and_the_best_of_the_others() {
 
 #[test]
 fn episodes_do_not_depend_on_each_other_unless_a_memory_runs_through_them() {
-    let device = Device::flex();
+    let device = test_device();
     for network in NETWORKS {
         let model = model(network, &device).fold();
         let [a, b] = ["a", "b"].map(|key| shot(&model, key, 1, &device));
@@ -196,7 +200,7 @@ fn episodes_do_not_depend_on_each_other_unless_a_memory_runs_through_them() {
 
 #[test]
 fn a_batch_shares_the_last_background_and_a_single_support_serves_all_queries() {
-    let device = Device::flex();
+    let device = test_device();
     let model = model(ImagenetNetwork::Vgg16, &device);
     let pair = shot(&model, "pair", 2, &device);
     let together = model.encode_support(from_ref(&pair)).unwrap();
@@ -231,7 +235,7 @@ fn a_batch_shares_the_last_background_and_a_single_support_serves_all_queries() 
 #[test]
 fn the_object_is_found_where_the_support_shows_it() {
     // At every level object and background look along axes of their own.
-    let device = Device::flex();
+    let device = test_device();
     let mask = mask(1, 64, &device);
     for (network, rivals) in
         NETWORKS.into_iter().flat_map(|n| [(n, Rivals::Classes), (n, Rivals::Background)])
@@ -257,7 +261,7 @@ fn the_object_is_found_where_the_support_shows_it() {
 
 #[test]
 fn what_does_not_fit_is_refused_in_words() {
-    let device = Device::flex();
+    let device = test_device();
     let model = model(ImagenetNetwork::Vgg16, &device);
     assert_eq!(model.encode_support(&[]).unwrap_err(), HeadError::NoSupport);
     let good = shot(&model, "good", 2, &device);
@@ -307,7 +311,7 @@ fn batch(device: &Device) -> LabelledBatch {
 
 #[test]
 fn only_classifiers_and_reduction_learn_and_the_norms_drift() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     for network in NETWORKS {
         let model = model(network, &device);
         let losses = model.losses(&batch(&device)).unwrap();
@@ -343,7 +347,7 @@ fn only_classifiers_and_reduction_learn_and_the_norms_drift() {
 
 #[test]
 fn a_batch_without_a_pixel_that_counts_has_no_loss_and_wrong_sizes_are_refused() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = model(ImagenetNetwork::Vgg16, &device);
     let LabelledBatch { images, labels } = batch(&device);
     let ignored = labels.clone().mul_scalar(0).add_scalar(255);

@@ -1,9 +1,12 @@
 //! AMP: weight files.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn::tensor::Device;
+use device::test_device;
 use fss_backbone::{
     ImagenetConfig, ImagenetNetwork, ModuleFile, NamedTensor, OfficialKeys, inspect_weights,
     load_module_tensors, module_tensors, write_state_dict,
@@ -20,7 +23,7 @@ fn config(network: ImagenetNetwork) -> AmpConfig {
 
 /// A model under the fill rule.
 fn filled(network: ImagenetNetwork) -> Amp {
-    let model = config(network).init(&Device::flex(), 3);
+    let model = config(network).init(&test_device(), 3);
     let tensors = module_tensors(&model).unwrap().into_iter();
     let tensors =
         tensors.map(|t| NamedTensor { values: fss_support::fill(&t.key, &t.shape), ..t }).collect();
@@ -37,7 +40,7 @@ fn checkpoints_go_out_and_come_back() {
         write_state_dict(&path, &tensors, &BTreeMap::new()).unwrap();
         let file = ModuleFile::open(&path).unwrap();
         assert_eq!(AmpConfig::of_file(&file), Some(config(network)));
-        let (loaded, report) = config(network).init(&Device::flex(), 9).load(&path).unwrap();
+        let (loaded, report) = config(network).init(&test_device(), 9).load(&path).unwrap();
         assert_eq!(module_tensors(&loaded).unwrap(), module_tensors(&model).unwrap());
         assert!(report.missing.is_empty() && report.unused.is_empty());
         let summary = inspect_weights(&path).unwrap();
@@ -59,14 +62,14 @@ fn checkpoints_go_out_and_come_back() {
         assert_eq!(second.len() + first.len(), tensors.len());
         let path = dir.path().join("best_model.bin");
         write_legacy_checkpoint(&path, &first, &second);
-        let (loaded, _) = config(network).init(&Device::flex(), 9).load(&path).unwrap();
+        let (loaded, _) = config(network).init(&test_device(), 9).load(&path).unwrap();
         assert_eq!(module_tensors(&loaded).unwrap(), module_tensors(&model).unwrap());
 
         let other = AmpConfig { classes: 7, ..config(network) };
-        let message = other.init(&Device::flex(), 9).load(&path).unwrap_err().to_string();
+        let message = other.init(&test_device(), 9).load(&path).unwrap_err().to_string();
         assert!(message.contains("6 rows") && message.contains("7 rows"), "{message}");
         let another = NETWORKS[usize::from(network == NETWORKS[0])];
-        let message = config(another).init(&Device::flex(), 9).load(&path).unwrap_err().to_string();
+        let message = config(another).init(&test_device(), 9).load(&path).unwrap_err().to_string();
         assert!(message.contains(&format!("looks like {network} of width 4")), "{message}");
         assert!(model.fold().state_dict().is_err() == (network == ImagenetNetwork::Vgg16Bn));
     }

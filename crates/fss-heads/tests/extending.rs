@@ -1,6 +1,10 @@
 //! How DENet, CANet and PGNet behave beyond their golden cases, with tiny backbones.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use device::test_device;
 use fss_backbone::{
     BackboneError, ImagenetConfig, ImagenetNetwork, OfficialKeys, module_tensors, write_state_dict,
 };
@@ -16,14 +20,14 @@ fn network() -> ImagenetConfig {
 }
 
 fn images(batch: usize, [height, width]: [usize; 2], seed: u64) -> Tensor<4> {
-    let device = Device::flex();
+    let device = test_device();
     device.seed(seed);
     Tensor::random([batch, 3, height, width], Distribution::Normal(0.0, 1.0), &device)
 }
 
 /// The left part is foreground.
 fn mask(batch: usize, [height, width]: [usize; 2], columns: usize) -> Tensor<3, Int> {
-    let column = Tensor::<1, Int>::arange(0..width as i64, &Device::flex());
+    let column = Tensor::<1, Int>::arange(0..width as i64, &test_device());
     let left = column.lower_elem(columns as i64).int();
     left.reshape([1, 1, width]).expand([batch, height, width])
 }
@@ -66,7 +70,7 @@ fn behaves<M: FewShotModel>(model: &M) {
     let ways = [support, model.encode_support(&[shot(model, size, 7, 10)]).unwrap()];
     assert_eq!(model.segment_ways(&ways, &query, [50, 36]).unwrap().dims(), [2, 3, 50, 36]);
     // Features of something else.
-    let foreign = Features::single(Tensor::zeros([1, 5, 6, 6], &Device::flex()));
+    let foreign = Features::single(Tensor::zeros([1, 5, 6, 6], &test_device()));
     let message = model.segment(&ways[0], &foreign, [8, 8]).unwrap_err().to_string();
     assert!(message.contains("5 channels") && message.contains("256 channels"), "{message}");
     let foreign = Shot { features: foreign, mask: mask(1, [8, 8], 4) };
@@ -78,7 +82,7 @@ fn behaves<M: FewShotModel>(model: &M) {
 
 #[test]
 fn the_one_interface() {
-    let device = Device::flex();
+    let device = test_device();
     behaves(&DenetConfig::new(network(), 21).init(&device, 0).fold());
     behaves(&CanetConfig::new(network()).init(&device, 0).fold());
     behaves(&PgnetConfig::new(network()).init(&device, 0).fold());
@@ -86,7 +90,7 @@ fn the_one_interface() {
 
 #[test]
 fn a_known_class_leaves_its_old_row_out() {
-    let model = DenetConfig::new(network(), 5).init(&Device::flex(), 0).fold();
+    let model = DenetConfig::new(network(), 5).init(&test_device(), 0).fold();
     let shots = [shot(&model, [40, 40], 1, 20)];
     let unknown = model.encode_support(&shots).unwrap();
     let known = model.encode_support_of(&shots, &[3]).unwrap();
@@ -144,7 +148,7 @@ fn drops_by_seed<M: TrainableModel>(with_seed: impl Fn(u64) -> M, off: M, device
 
 #[test]
 fn what_training_drops_follows_from_the_seed() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let canet = CanetConfig::new(network()).init(&device, 0);
     drops_by_seed(|s| canet.clone().with_dropout_seed(s), canet.clone().without_dropout(), &device);
     let pgnet = PgnetConfig::new(network()).init(&device, 0);
@@ -153,7 +157,7 @@ fn what_training_drops_follows_from_the_seed() {
 
 #[test]
 fn full_masks_without_a_pixel_that_counts_are_left_out() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model: Denet = DenetConfig::new(network(), 5).init(&device, 0).without_dropout();
     let batch = batch([40, 48], &device);
     let ignored = Tensor::<3, Int>::full([2, 40, 48], 255, &device);
@@ -191,7 +195,7 @@ fn returns<M: OfficialKeys + FewShotModel>(
     assert_ne!(logits(&fresh), want);
     assert_eq!(logits(&load(fresh, &path).unwrap()), want);
     let backbone = folder.path().join("backbone.safetensors");
-    let only = network().init(&Device::flex(), 0);
+    let only = network().init(&test_device(), 0);
     write_state_dict(&backbone, &module_tensors(&only).unwrap(), &Default::default()).unwrap();
     let message = load(model, &backbone).unwrap_err().to_string();
     assert!(message.to_lowercase().contains(name) || message.contains("backbone"), "{message}");
@@ -199,7 +203,7 @@ fn returns<M: OfficialKeys + FewShotModel>(
 
 #[test]
 fn saved_weights_load_again() {
-    let device = Device::flex();
+    let device = test_device();
     let denet = |seed| DenetConfig::new(network(), 5).init(&device, seed);
     returns(denet(1), denet(2), |model, path| Ok(model.load(path)?.0), "denet");
     let canet = |seed| CanetConfig::new(network()).init(&device, seed);
@@ -230,7 +234,7 @@ fn unfit_settings_are_refused() {
 fn a_sound_layout_keeps_channels_apart() {
     // With values that are equal everywhere every position gathers the same, so that a map whose channels
     // are channels is flat; scrambled, it is not.
-    let device = Device::flex();
+    let device = test_device();
     let model = PgnetConfig::new(network()).init(&device, 0);
     let unit = &model.units[0];
     device.seed(4);
@@ -251,14 +255,14 @@ fn a_sound_layout_keeps_channels_apart() {
 
 #[test]
 fn maps_without_a_quarter_are_refused() {
-    let device = Device::flex();
+    let device = test_device();
     let model = PgnetConfig::new(network()).init(&device, 0);
     let support = model.encode_support(&[shot(&model, [40, 40], 1, 20)]).unwrap();
     let small = Features::single(Tensor::zeros([1, 256, 3, 9], &device));
     let message = model.segment(&support, &small, [9, 9]).unwrap_err().to_string();
     assert!(message.contains("3 x 9") && message.contains("25 pixels"), "{message}");
-    let batch = batch([20, 40], &Device::flex().autodiff());
-    let model = PgnetConfig::new(network()).init(&Device::flex().autodiff(), 0);
+    let batch = batch([20, 40], &test_device().autodiff());
+    let model = PgnetConfig::new(network()).init(&test_device().autodiff(), 0);
     assert!(matches!(model.losses(&batch), Err(HeadError::ImageSize { .. })));
     let none = CanetConfig { refinements: 0, ..CanetConfig::new(network()) };
     assert!(none.validate().unwrap_err().to_string().contains("at least once"));

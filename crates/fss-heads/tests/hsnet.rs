@@ -1,6 +1,10 @@
 //! HSNet and IMR on small images: votes, batches, and what they refuse.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use device::test_device;
 use fss_backbone::{TapBackboneConfig, TapNetwork};
 use fss_heads::{
     CamBatch, EpisodeBatch, Features, FewShotModel, Hsnet, HsnetConfig, Imr, ImrConfig,
@@ -49,7 +53,7 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 #[test]
 fn shots_vote_and_a_tie_is_foreground() {
-    let device = Device::flex();
+    let device = test_device();
     let model = hsnet(&device).fold();
     let query = model.features(images(1, &device));
     let shift = |k: usize| mask(move |y, x| square(y + 6 * k, x + 3 * k), 1, &device);
@@ -72,7 +76,7 @@ fn shots_vote_and_a_tie_is_foreground() {
 
 #[test]
 fn a_batch_gives_each_sample_its_own_numbers() {
-    let device = Device::flex();
+    let device = test_device();
     let model = hsnet(&device).fold();
     let two = images(2, &device);
     let query = model.features(two.clone());
@@ -89,7 +93,7 @@ fn a_batch_gives_each_sample_its_own_numbers() {
 
 #[test]
 fn masks_without_foreground_give_numbers_all_the_same() {
-    let device = Device::flex();
+    let device = test_device();
     let model = hsnet(&device).fold();
     let query = model.features(images(1, &device));
     for label in [0, 255] {
@@ -111,7 +115,7 @@ fn masks_without_foreground_give_numbers_all_the_same() {
 
 #[test]
 fn what_does_not_fit_is_named() {
-    let device = Device::flex();
+    let device = test_device();
     let model = hsnet(&device);
     assert!(model.encode_support(&[]).unwrap_err().to_string().contains("empty"));
     let shot = [(images(1, &device), mask(square, 1, &device))];
@@ -133,7 +137,7 @@ fn what_does_not_fit_is_named() {
 
 #[test]
 fn imr_needs_a_map_of_its_grid() {
-    let device = Device::flex();
+    let device = test_device();
     let model = imr(&device).fold();
     assert_eq!((model.cam_grid(), model.image_side()), (Some(8), Some(64)));
     let features = model.features(images(1, &device));
@@ -150,7 +154,7 @@ fn imr_needs_a_map_of_its_grid() {
 
 #[test]
 fn imr_takes_masks_for_maps_and_survives_empty_ones() {
-    let device = Device::flex();
+    let device = test_device();
     let model = imr(&device).fold();
     let features = |cam: Tensor<4>| model.features(images(1, &device)).with_cam(cam);
     let shot = |cam: Tensor<4>| fss_heads::Shot {
@@ -174,7 +178,7 @@ fn imr_takes_masks_for_maps_and_survives_empty_ones() {
 
 #[test]
 fn only_the_head_learns() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let batch = EpisodeBatch {
         query: images(2, &device),
         query_mask: mask(square, 2, &device),

@@ -1,6 +1,10 @@
 //! How MLC behaves beyond its golden cases, with a tiny backbone.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use device::test_device;
 use fss_backbone::{DeepStemResNetConfig, Depth};
 use fss_heads::{
     AnyModel, EpisodeBatch, Features, FewShotModel, HeadError, Mlc, MlcConfig, Shot, SspConfig,
@@ -48,7 +52,7 @@ fn prediction(mask: Tensor<3, Int>, device: &Device) -> (Tensor<4>, Vec<i64>) {
 
 #[test]
 fn a_mask_without_foreground_gives_background_everywhere() {
-    let device = Device::flex();
+    let device = test_device();
     let (logits, labels) = prediction(uniform(0, &device), &device);
     assert!(values(logits.narrow(1, 1, 1)).iter().all(|value| *value == 0.0));
     assert!(labels.iter().all(|label| *label == 0));
@@ -56,7 +60,7 @@ fn a_mask_without_foreground_gives_background_everywhere() {
 
 #[test]
 fn a_mask_that_is_ignored_gives_a_tie_and_so_background() {
-    let device = Device::flex();
+    let device = test_device();
     let (logits, labels) = prediction(uniform(255, &device), &device);
     assert!(values(logits).iter().all(|value| *value == 0.0));
     assert!(labels.iter().all(|label| *label == 0));
@@ -64,7 +68,7 @@ fn a_mask_that_is_ignored_gives_a_tie_and_so_background() {
 
 #[test]
 fn a_mask_without_background_gives_foreground_everywhere() {
-    let device = Device::flex();
+    let device = test_device();
     let (logits, labels) = prediction(uniform(1, &device), &device);
     assert!(values(logits.narrow(1, 0, 1)).iter().all(|value| *value == 0.0));
     assert!(labels.iter().all(|label| *label == 1));
@@ -72,7 +76,7 @@ fn a_mask_without_background_gives_foreground_everywhere() {
 
 #[test]
 fn a_shot_without_foreground_leaves_the_foreground_logits_as_they_are() {
-    let device = Device::flex();
+    let device = test_device();
     let model = mlc(&device);
     let shot = (images(1, &device), halves(1, &device));
     let empty = (images(2, &device).narrow(0, 0, 1), uniform(0, &device));
@@ -88,7 +92,7 @@ fn a_shot_without_foreground_leaves_the_foreground_logits_as_they_are() {
 /// The features are stretched to the mask: enlarging a mask by whole pixels keeps what it shows.
 #[test]
 fn a_mask_of_another_size_is_laid_over_the_whole_image() {
-    let device = Device::flex();
+    let device = test_device();
     let features = mlc(&device).features(images(1, &device)).0[0].clone();
     let prototypes = Mlc::prototypes(&features, &halves(1, &device));
     let wide = halves(1, &device).repeat_dim(2, 2);
@@ -103,7 +107,7 @@ fn a_mask_of_another_size_is_laid_over_the_whole_image() {
 /// Against the definition: enlarge the features, mask, sum, divide.
 #[test]
 fn pooling_equals_the_mean_over_enlarged_features() {
-    let device = Device::flex();
+    let device = test_device();
     let features = mlc(&device).features(images(1, &device)).0[0].clone();
     let mask = halves(1, &device);
     let large =
@@ -121,7 +125,7 @@ fn pooling_equals_the_mean_over_enlarged_features() {
 
 #[test]
 fn one_support_set_serves_a_batch_of_queries_as_each_alone() {
-    let device = Device::flex();
+    let device = test_device();
     let model = mlc(&device).fold();
     let support = model.encode_support_images(&[(images(1, &device), halves(1, &device))]).unwrap();
     let queries = images(3, &device);
@@ -134,7 +138,7 @@ fn one_support_set_serves_a_batch_of_queries_as_each_alone() {
 
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
-    let device = Device::flex();
+    let device = test_device();
     let model = mlc(&device);
     assert_eq!(model.encode_support_images(&[]).unwrap_err(), HeadError::NoSupport);
     let other = Features::single(Tensor::zeros([1, 5, 6, 6], &device));
@@ -153,7 +157,7 @@ fn what_does_not_fit_is_refused_by_name() {
 
 #[test]
 fn every_convolution_learns_and_no_norm_does() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = mlc(&device);
     let batch = EpisodeBatch {
         query: images(1, &device),
@@ -171,7 +175,7 @@ fn every_convolution_learns_and_no_norm_does() {
 
 #[test]
 fn a_query_without_a_pixel_that_counts_has_no_loss() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let batch = EpisodeBatch {
         query: images(1, &device),
         query_mask: uniform(255, &device),
@@ -186,7 +190,7 @@ fn a_query_without_a_pixel_that_counts_has_no_loss() {
 
 #[test]
 fn supports_of_another_method_are_refused() {
-    let device = Device::flex();
+    let device = test_device();
     let mlc: Box<dyn AnyModel> = Box::new(mlc(&device));
     let ssp: Box<dyn AnyModel> = Box::new(SspConfig::new(network()).init(&device, 7));
     let support = ssp.encode_support_images(&[(images(1, &device), halves(1, &device))]).unwrap();

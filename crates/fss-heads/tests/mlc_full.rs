@@ -1,7 +1,11 @@
 //! The parts of MLC's full method, each on its own.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use device::test_device;
 use fss_backbone::{DeepStemResNetConfig, Depth, NamedTensor};
 use fss_heads::{
     BackgroundConfig, EpisodeBatch, FewShotModel, ForegroundConfig, ForegroundPool, MiningConfig,
@@ -70,7 +74,7 @@ fn difference(one: &[NamedTensor], other: &[NamedTensor]) -> f32 {
 
 #[test]
 fn the_mining_branch_adds_its_loss_and_leaves_the_episodes_as_they_are() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let plain = config().init(&device, 0).losses(&batch(None, &device)).unwrap();
     let mut mining = config();
     mining.mining = Some(MiningConfig { channels: 8, weight: 0.5, ..MiningConfig::new(260) });
@@ -107,7 +111,7 @@ fn the_mining_branch_adds_its_loss_and_leaves_the_episodes_as_they_are() {
 
 #[test]
 fn images_of_another_size_are_refused() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let mut extra = pseudo(&device);
     extra.images = extra.images.narrow(2, 0, SIDE / 2);
     let message = full(&device).losses(&batch(Some(extra), &device)).unwrap_err().to_string();
@@ -116,7 +120,7 @@ fn images_of_another_size_are_refused() {
 
 #[test]
 fn statistics_move_buffers_and_come_back_from_named_tensors() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = full(&device);
     let tensors = |model: &Mlc| model.further_tensors().expect("tensors");
     let find = |model: &Mlc, key: &str| {
@@ -158,7 +162,7 @@ fn statistics_move_buffers_and_come_back_from_named_tensors() {
 
 #[test]
 fn a_global_background_changes_training_and_inference_once_it_is_there() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let plain = config().init(&device, 0);
     let model = full(&device);
     let total = |model: &Mlc| values(model.losses(&batch(None, &device)).unwrap().total);
@@ -168,7 +172,7 @@ fn a_global_background_changes_training_and_inference_once_it_is_there() {
     let model = model.absorb(&seen);
     assert_ne!(total(&model), total(&plain));
 
-    let inner = Device::flex();
+    let inner = test_device();
     let shots = vec![(images(1, &inner), labels(1, &inner, |_, x| i64::from(x < 9)))];
     let support = |model: &Mlc| {
         let model = model.valid().fold();
@@ -186,7 +190,7 @@ fn a_global_background_changes_training_and_inference_once_it_is_there() {
 
 #[test]
 fn a_pool_that_shows_the_object_moves_the_foreground_towards_it() {
-    let device = Device::flex();
+    let device = test_device();
     let model = config().init(&device, 0).fold();
     let shots = vec![(images(1, &device), labels(1, &device, |_, x| i64::from(x < SIDE / 2)))];
     let own = model.encode_support_images(&shots).unwrap();

@@ -1,10 +1,14 @@
 //! POP and its baseline: what holds for any weights.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::module::{adaptive_avg_pool2d, conv2d};
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Gradients, Int, Tensor, TensorData};
+use device::test_device;
 use fss_backbone::{
     BackboneError, ComputePrecision, Depth, DilatedResNetConfig, NormSource, TrainingPass,
     module_tensors, params, write_state_dict,
@@ -65,7 +69,7 @@ fn batch(images: usize, side: usize, classes: i64, device: &Device) -> LabelledB
 
 #[test]
 fn two_scores_a_class_give_the_logits_and_gradients_of_the_published_form() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     for (base, novel) in [(4, 0), (4, 3), (1, 0), (1, 1)] {
         let head = PopHead::new(24, base, 3, &device);
         let head = if novel == 0 { head } else { head.extended(novel, 4) };
@@ -117,7 +121,7 @@ fn published_decoder(decoder: &PspModule, x: Tensor<4>) -> Tensor<4> {
 fn the_decoder_taken_apart_is_the_published_one() {
     // Larger than the pooled maps, as large, smaller along an axis, and a single position.
     for [height, width] in [[9, 13], [6, 6], [4, 8], [1, 1]] {
-        let device = Device::flex().autodiff();
+        let device = test_device().autodiff();
         let decoder = PspModule::new(12, 8, 1, &device);
         let upstream = random("upstream", [2, 8, height, width], &device);
         let step = |form: &dyn Fn(Tensor<4>) -> Tensor<4>| {
@@ -138,14 +142,14 @@ fn the_decoder_taken_apart_is_the_published_one() {
                 assert!(distance(got, want) < 2e-5, "{height}x{width}: {}", distance(got, want));
             }
         }
-        let plain = random("x", [2, 12, height, width], &Device::flex());
+        let plain = random("x", [2, 12, height, width], &test_device());
         assert!(distance(&values(decoder.fold().forward(plain)), &want) < 1e-5);
     }
 }
 
 #[test]
 fn folding_changes_nothing_but_rounding() {
-    let device = Device::flex();
+    let device = test_device();
     let image = random("image", [1, 3, 57, 49], &device);
     let model = small().with_novel(2).init(&device, 0);
     let logits = values(model.logits(image.clone()));
@@ -158,7 +162,7 @@ fn folding_changes_nothing_but_rounding() {
 
 #[test]
 fn stage_1_trains_everything_and_moves_running_statistics() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = small().init(&device, 0);
     let losses = model.base_losses(&batch(2, 33, 3, &device)).expect("losses");
     let found = gradients(&model, losses.total.clone());
@@ -175,7 +179,7 @@ fn stage_1_trains_everything_and_moves_running_statistics() {
 
 #[test]
 fn a_frozen_backbone_keeps_its_weights_and_all_statistics() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = small().init(&device, 0).freeze_backbone();
     let losses = model.base_losses(&batch(1, 33, 3, &device)).expect("a batch of one is fine here");
     assert!(losses.statistics.is_empty());
@@ -188,7 +192,7 @@ fn a_frozen_backbone_keeps_its_weights_and_all_statistics() {
 
 #[test]
 fn stage_2_trains_novel_prototypes_and_their_classifier_alone() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = small().init(&device, 0).extended(2, 1);
     let tensors = module_tensors(&model).unwrap();
     let copied = |layer: &str| {
@@ -210,7 +214,7 @@ fn stage_2_trains_novel_prototypes_and_their_classifier_alone() {
 
 #[test]
 fn pseudo_labels_replace_the_background_alone() {
-    let device = Device::flex();
+    let device = test_device();
     let head = PopHead::new(8, 2, 0, &device).extended(2, 1);
     // Positions: background wins, the second novel class wins, a base class would win, a tie.
     let logits: Vec<f32> =
@@ -229,7 +233,7 @@ fn pseudo_labels_replace_the_background_alone() {
 
 #[test]
 fn a_batch_without_a_pixel_that_counts_has_no_loss() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = small().init(&device, 0);
     let mut batch = batch(2, 33, 3, &device);
     batch.labels = batch.labels.ones_like() * 255;
@@ -239,7 +243,7 @@ fn a_batch_without_a_pixel_that_counts_has_no_loss() {
 
 #[test]
 fn senseless_batches_are_refused_with_words() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = small().init(&device, 0);
     let error = model.base_losses(&batch(1, 33, 3, &device)).unwrap_err();
     assert!(error.to_string().contains("at least 2"), "{error}");
@@ -252,7 +256,7 @@ fn senseless_batches_are_refused_with_words() {
 
 #[test]
 fn a_single_prototype_has_no_orthogonality_loss() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = PopConfig::new(small().network, 1).init(&device, 0);
     let losses = model.base_losses(&batch(2, 33, 1, &device)).expect("losses");
     let orth = losses.terms.iter().find(|term| term.name == "orth").unwrap();
@@ -268,7 +272,7 @@ fn saved(model: &Pop, name: &str) -> (tempfile::TempDir, std::path::PathBuf) {
 
 #[test]
 fn weights_come_back_and_files_of_another_kind_are_named() {
-    let device = Device::flex();
+    let device = test_device();
     let stage1 = small().init(&device, 0);
     let (_folder, path) = saved(&stage1, "base.safetensors");
     let (loaded, report) = small().init(&device, 9).load(&path).unwrap();
@@ -298,7 +302,7 @@ fn weights_come_back_and_files_of_another_kind_are_named() {
 
 #[test]
 fn mixed_precision_rounds_convolutions_alone() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let decoder = PspModule::new(12, 8, 1, &device);
     let x = random("x", [2, 12, 9, 7], &device);
     let run = |precision| {
@@ -313,7 +317,7 @@ fn mixed_precision_rounds_convolutions_alone() {
 
 #[test]
 fn classes_are_counted_from_the_parameters() {
-    let device = Device::flex();
+    let device = test_device();
     let model = small().with_novel(2).init(&device, 0);
     assert_eq!(model.classes(), ClassCount { base: 3, novel: 2 });
     assert_eq!(model.config(), small().with_novel(2));

@@ -1,6 +1,10 @@
 //! How SSP behaves beyond its golden cases, with a tiny backbone.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::tensor::{Device, Distribution, Int, Tensor};
+use device::test_device;
 use fss_backbone::{DeepStemResNetConfig, Depth};
 use fss_heads::{
     AnyModel, EpisodeBatch, Features, FewShotModel, HeadError, Refine, Ssp, SspConfig,
@@ -43,14 +47,14 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 #[test]
 fn a_support_set_without_images_is_refused() {
-    let device = Device::flex();
+    let device = test_device();
     let error = ssp(Refine::On, &device).encode_support_images(&[]).unwrap_err();
     assert_eq!(error, HeadError::NoSupport);
 }
 
 #[test]
 fn features_of_another_backbone_are_refused() {
-    let device = Device::flex();
+    let device = test_device();
     let model = ssp(Refine::On, &device);
     let other = Features::single(Tensor::zeros([1, 5, 6, 6], &device));
     let shot = fss_heads::Shot { features: other, mask: masks(1, &device) };
@@ -60,7 +64,7 @@ fn features_of_another_backbone_are_refused() {
 
 #[test]
 fn one_support_set_serves_a_batch_of_queries_as_each_alone() {
-    let device = Device::flex();
+    let device = test_device();
     let model = ssp(Refine::On, &device).fold();
     let support = model.encode_support_images(&[(images(1, &device), masks(1, &device))]).unwrap();
     let queries = images(3, &device);
@@ -74,7 +78,7 @@ fn one_support_set_serves_a_batch_of_queries_as_each_alone() {
 
 #[test]
 fn repeating_a_shot_changes_nothing() {
-    let device = Device::flex();
+    let device = test_device();
     let model = ssp(Refine::Off, &device);
     let shot = (images(1, &device), masks(1, &device));
     let once = model.encode_support_images(std::slice::from_ref(&shot)).unwrap();
@@ -84,7 +88,7 @@ fn repeating_a_shot_changes_nothing() {
 
 #[test]
 fn a_map_of_one_position_is_segmented() {
-    let device = Device::flex();
+    let device = test_device();
     let model = ssp(Refine::On, &device);
     let support = model.encode_support_images(&[(images(1, &device), masks(1, &device))]).unwrap();
     let logits = model.segment_images(&support, Tensor::ones([1, 3, 1, 1], &device)).unwrap();
@@ -94,7 +98,7 @@ fn a_map_of_one_position_is_segmented() {
 
 #[test]
 fn refinement_adds_an_output_and_a_loss() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     for (refine, terms) in [(Refine::Off, 3), (Refine::On, 4)] {
         let model = ssp(refine, &device);
         let batch = batch(2, 2, &device);
@@ -115,7 +119,7 @@ fn refinement_adds_an_output_and_a_loss() {
 
 #[test]
 fn a_term_without_a_pixel_that_counts_is_logged_but_not_minimised() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = ssp(Refine::Off, &device);
     let mut batch = batch(1, 1, &device);
     batch.query_mask = batch.query_mask.ones_like() * 255;
@@ -129,7 +133,7 @@ fn a_term_without_a_pixel_that_counts_is_logged_but_not_minimised() {
 
 #[test]
 fn batches_of_unequal_images_are_refused_by_name() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model = ssp(Refine::Off, &device);
     let mut unequal = batch(1, 2, &device);
     unequal.supports[1].0 = Tensor::zeros([1, 3, SIDE, SIDE / 2], &device);
@@ -144,7 +148,7 @@ fn batches_of_unequal_images_are_refused_by_name() {
 
 #[test]
 fn a_model_behind_its_object_face_gives_the_same() {
-    let device = Device::flex();
+    let device = test_device();
     let model = ssp(Refine::On, &device);
     let shots = [(images(1, &device), masks(1, &device))];
     let support = model.encode_support_images(&shots).unwrap();
@@ -153,4 +157,40 @@ fn a_model_behind_its_object_face_gives_the_same() {
     let support = any.encode_support_images(&shots).unwrap();
     let logits = any.segment_images(&support.clone(), images(1, &device)).unwrap();
     assert_eq!(values(logits), values(plain));
+}
+
+/// Whatever was segmented before, and behind the object-safe face, too.
+#[test]
+fn a_prepared_query_is_segmented_as_any_other() {
+    let device = test_device();
+    for refine in [Refine::Off, Refine::On] {
+        let model = ssp(refine, &device).fold();
+        let query = model.features(images(1, &device));
+        let prepared = model.prepare_query(&query).expect("a query");
+        assert!(prepared.pairs.is_some());
+        let size = [SIDE, SIDE];
+        let supports = [masks(1, &device), 1 - masks(1, &device).clamp(0, 1)].map(|mask| {
+            model
+                .encode_support_images(&[(images(2, &device).narrow(0, 0, 1), mask)])
+                .expect("a set")
+        });
+        let one =
+            |support| values(model.segment_prepared(support, &prepared, size).expect("logits"));
+        let first = one(&supports[0]);
+        for support in &supports {
+            let alone = values(model.segment(support, &query, size).expect("logits"));
+            let found = one(support);
+            let gap = found.iter().zip(&alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(gap < 1e-4, "{gap}");
+        }
+        assert_eq!(one(&supports[0]), first);
+        let boxed: Box<dyn AnyModel> = Box::new(model);
+        let image = images(1, &device);
+        let support = boxed
+            .encode_support_images(&[(images(2, &device).narrow(0, 0, 1), masks(1, &device))])
+            .expect("a set");
+        let prepared = boxed.prepare_query(&boxed.features(image)).expect("a query");
+        let logits = boxed.segment_prepared(&support, &prepared, size).expect("logits");
+        assert_eq!(values(logits), first);
+    }
 }

@@ -1,6 +1,10 @@
 //! Several classes in one pass: every head gives what its ways give alone, merged.
 
-use burn::tensor::{Device, Distribution, Int, Tensor};
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
+use burn::tensor::{Distribution, Int, Tensor};
+use device::test_device;
 use fss_backbone::{DeepStemResNetConfig, Depth, TapBackboneConfig, TapNetwork};
 use fss_heads::{
     AnyModel, Features, FewShotModel, HeadError, HsnetConfig, ImrConfig, MlcConfig, Refine,
@@ -10,14 +14,14 @@ use fss_heads::{
 const SIDE: usize = 64;
 
 fn images(batch: usize, seed: u64) -> Tensor<4> {
-    let device = Device::flex();
+    let device = test_device();
     device.seed(seed);
     Tensor::random([batch, 3, SIDE, SIDE], Distribution::Normal(0.0, 1.0), &device)
 }
 
 /// Foreground in the rows from `from` on.
 fn mask(from: usize) -> Tensor<3, Int> {
-    let rows = Tensor::<1, Int>::arange(0..SIDE as i64, &Device::flex());
+    let rows = Tensor::<1, Int>::arange(0..SIDE as i64, &test_device());
     let below = rows.greater_equal_elem(from as i64).int();
     below.reshape([1, SIDE, 1]).expand([1, SIDE, SIDE])
 }
@@ -61,7 +65,7 @@ fn check(model: &dyn AnyModel, shots_of_second: usize) {
 
 #[test]
 fn heads_that_match_by_prototypes() {
-    let device = Device::flex();
+    let device = test_device();
     let backbone = DeepStemResNetConfig::new(Depth::R50).with_width(4);
     for refine in [Refine::Off, Refine::On] {
         check(&SspConfig::new(backbone).with_refine(refine).init(&device, 7).fold(), 2);
@@ -72,12 +76,12 @@ fn heads_that_match_by_prototypes() {
 #[test]
 fn heads_that_match_by_correlations() {
     let backbone = TapBackboneConfig::new(TapNetwork::Resnet50).with_width(2);
-    check(&HsnetConfig::new(backbone).with_side(SIDE).init(&Device::flex(), 3).fold(), 2);
+    check(&HsnetConfig::new(backbone).with_side(SIDE).init(&test_device(), 3).fold(), 2);
 }
 
 #[test]
 fn a_head_that_reads_maps_of_one_class_refuses_several() {
-    let device = Device::flex();
+    let device = test_device();
     let backbone = TapBackboneConfig::new(TapNetwork::Resnet50).with_width(2);
     let model = ImrConfig::new(backbone).with_grid(SIDE / 8).init(&device, 3).unwrap();
     let grid = model.cam_grid().unwrap();

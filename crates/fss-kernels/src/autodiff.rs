@@ -19,7 +19,7 @@ use crate::conv4d::{self, PivotGeometry};
 use crate::ops::{dims, float_dtype, reshape};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
-use crate::{correlation, cosine, group_norm, pool};
+use crate::{correlation, cosine, group_norm, pairs, pool};
 
 impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, C> {
     fn resize_bilinear(
@@ -118,6 +118,51 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
             FloatTensor::<Self>::new(fg),
             FloatTensor::<Self>::new(bg),
             FloatTensor::<Self>::new(adaptive),
+        )
+    }
+
+    fn query_pairs(
+        features: FloatTensor<Self>,
+        temperature: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        if features.is_tracked() {
+            return pairs::weigh_by_steps::<Self>(features, temperature);
+        }
+        let (weights, sums) = B::query_pairs(features.into_primitive(), temperature);
+        (FloatTensor::<Self>::new(weights), FloatTensor::<Self>::new(sums))
+    }
+
+    fn self_support_among(
+        features: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        members: FloatTensor<Self>,
+        sums: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        config: SelfSupportConfig,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        if features.is_tracked() || weights.is_tracked() {
+            return pairs::among_by_steps::<Self>(features, weights, logits, config);
+        }
+        let (fg, bg, adaptive, members, sums) = B::self_support_among(
+            features.into_primitive(),
+            weights.into_primitive(),
+            members.into_primitive(),
+            sums.into_primitive(),
+            logits.into_primitive(),
+            config,
+        );
+        (
+            FloatTensor::<Self>::new(fg),
+            FloatTensor::<Self>::new(bg),
+            FloatTensor::<Self>::new(adaptive),
+            FloatTensor::<Self>::new(members),
+            FloatTensor::<Self>::new(sums),
         )
     }
 

@@ -7,7 +7,7 @@ use crate::conv::{self, Activation, ConvGeometry, Residual};
 use crate::conv4d::{self, PivotGeometry};
 use crate::resize::{self, Corners};
 use crate::self_support::{self, SelfSupportConfig};
-use crate::{correlation, cosine, enlarged, group_norm, pool, pooling};
+use crate::{correlation, cosine, enlarged, group_norm, pairs, pool, pooling};
 
 /// A Burn back end that can run the matching kernels.
 ///
@@ -17,13 +17,13 @@ use crate::{correlation, cosine, enlarged, group_norm, pool, pooling};
 /// do not check them.
 #[backend_extension(
     Flex: cfg(feature = "flex"),
-    Cube: cfg(any(feature = "cuda", feature = "wgpu")),
-    Fusion: cfg(any(feature = "cuda", feature = "wgpu")),
+    Cube: cfg(feature = "cube"),
+    Fusion: cfg(feature = "fusion"),
     Autodiff,
 )]
 pub trait MatchingBackend: Backend {
     /// See [`resize_bilinear`](crate::resize_bilinear): `[B, C, h, w] -> [B, C, H, W]`.
-    #[fusion(default)]
+    #[fusion(dtype = x, shape = resized(x, *size))]
     fn resize_bilinear(
         x: FloatTensor<Self>,
         size: [usize; 2],
@@ -59,7 +59,7 @@ pub trait MatchingBackend: Backend {
     }
 
     /// See [`cosine_maps`](crate::cosine_maps): `[B, C, h, w], [B, K, C] -> [B, K, h, w]`.
-    #[fusion(default)]
+    #[fusion(dtype = features, shape = maps_shape(features, prototypes))]
     fn cosine_maps(
         features: FloatTensor<Self>,
         prototypes: FloatTensor<Self>,
@@ -69,7 +69,7 @@ pub trait MatchingBackend: Backend {
 
     /// See [`cosine_map_dense`](crate::cosine_map_dense):
     /// `[B, C, h, w], [B, C, h, w] -> [B, 1, h, w]`.
-    #[fusion(default)]
+    #[fusion(dtype = features, shape = one_map(features))]
     fn cosine_map_dense(
         features: FloatTensor<Self>,
         prototype_map: FloatTensor<Self>,
@@ -79,7 +79,7 @@ pub trait MatchingBackend: Backend {
 
     /// See [`cosine_map_blend`](crate::cosine_map_blend):
     /// `[B, C, h, w], [B, C], [B, C, h, w], [B, C, h, w] -> [B, 1, h, w]`.
-    #[fusion(default)]
+    #[fusion(dtype = features, shape = one_map(features))]
     fn cosine_map_blend(
         features: FloatTensor<Self>,
         prototype: FloatTensor<Self>,
@@ -112,6 +112,40 @@ pub trait MatchingBackend: Backend {
         self_support::steps::<Self>(features, logits, config)
     }
 
+    /// See [`QueryPairs`](crate::QueryPairs): features `[B, C, h, w]` to the weights of all pairs `[B, N, N]` and
+    /// the sums `[B, C + 1, N]` over all positions.
+    #[fusion(default)]
+    fn query_pairs(
+        features: FloatTensor<Self>,
+        temperature: f32,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        pairs::weigh_by_steps::<Self>(features, temperature)
+    }
+
+    /// See [`QueryPairs::self_support`](crate::QueryPairs::self_support): features `[B, C, h, w]`, weights
+    /// `[B, N, N]`, a set `[B, 1, N]` with its sums `[B, C + 1, N]` and logits `[B, 2, h, w]` to what
+    /// [`self_support`](Self::self_support) gives, and the background set with its sums.
+    #[fusion(default)]
+    #[allow(clippy::type_complexity, reason = "three prototypes, and a set with its sums")]
+    fn self_support_among(
+        features: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        members: FloatTensor<Self>,
+        sums: FloatTensor<Self>,
+        logits: FloatTensor<Self>,
+        config: SelfSupportConfig,
+    ) -> (
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+        FloatTensor<Self>,
+    ) {
+        // Every sum anew: one product, whatever the set.
+        let _ = (members, sums);
+        pairs::among_by_steps::<Self>(features, weights, logits, config)
+    }
+
     /// For each of N positions the mean of the members' features, weighted by
     /// `softmax(temperature · cos)` over the members.
     ///
@@ -128,6 +162,17 @@ pub trait MatchingBackend: Backend {
         tile: usize,
     ) -> FloatTensor<Self> {
         self_support::adaptive_by_tiles::<Self>(features, unit, members, temperature, tile)
+    }
+
+    /// `softmax(temperature · scores)` over the members, and 0 for all others: `[B, t, N], [B, 1, N]` (0 or 1)
+    /// to `[B, t, N]`. Scores are cosines.
+    #[fusion(dtype = scores, shape = scores)]
+    fn masked_softmax(
+        scores: FloatTensor<Self>,
+        members: FloatTensor<Self>,
+        temperature: f32,
+    ) -> FloatTensor<Self> {
+        self_support::softmax_by_steps::<Self>(scores, members, temperature)
     }
 
     /// Gradients of [`adaptive_prototype`](Self::adaptive_prototype) with respect to `features` and
@@ -213,7 +258,7 @@ pub trait MatchingBackend: Backend {
 
     /// See [`correlation`](crate::correlation()):
     /// `[B, L, C, h, w], [B, L, C, hs, ws] -> [B, hs · ws, L, h, w]`.
-    #[fusion(default)]
+    #[fusion(dtype = query, shape = pairs(query, support))]
     fn correlation(query: FloatTensor<Self>, support: FloatTensor<Self>) -> FloatTensor<Self> {
         correlation::correlation_by_product::<Self>(query, support)
     }
@@ -277,7 +322,7 @@ pub trait MatchingBackend: Backend {
 
     /// See [`enlarged_argmax`](crate::enlarged_argmax): `[B, K, h, w] -> [B, H, W]`, as numbers. It has no
     /// gradient.
-    #[fusion(default)]
+    #[fusion(dtype = logits, shape = { [logits[0], window[0], window[1]].into() })]
     fn enlarged_argmax(
         logits: FloatTensor<Self>,
         size: [usize; 2],
@@ -300,5 +345,26 @@ pub trait MatchingBackend: Backend {
     }
 }
 
-#[cfg(any(feature = "cuda", feature = "wgpu"))]
-impl MatchingBackend for burn_cubecl::CubeBackend {}
+/// Shapes of outputs, for Burn's fusion, which asks for them before anything is computed.
+#[cfg(feature = "fusion")]
+mod shapes {
+    use burn::tensor::Shape;
+
+    pub(super) fn resized(x: &Shape, [height, width]: [usize; 2]) -> Shape {
+        [x[0], x[1], height, width].into()
+    }
+
+    pub(super) fn maps_shape(features: &Shape, prototypes: &Shape) -> Shape {
+        [features[0], prototypes[1], features[2], features[3]].into()
+    }
+
+    pub(super) fn one_map(features: &Shape) -> Shape {
+        [features[0], 1, features[2], features[3]].into()
+    }
+
+    pub(super) fn pairs(query: &Shape, support: &Shape) -> Shape {
+        [query[0], support[3] * support[4], query[1], query[3], query[4]].into()
+    }
+}
+#[cfg(feature = "fusion")]
+use shapes::{maps_shape, one_map, pairs, resized};

@@ -49,6 +49,7 @@ pub enum Activation {
 
 /// The shortcut that a fused convolution adds before its activation, at the primitive level.
 #[derive(Debug, ExtensionType)]
+#[extension_type(fusion: cfg(feature = "fusion"))]
 pub enum Residual<B: Backend> {
     /// No shortcut.
     None,

@@ -14,7 +14,8 @@
 //!
 //! # Features
 //!
-//! `flex` (default) is the CPU; `cuda`, `wgpu` and `vulkan` add Burn's CubeCL runtimes.
+//! `flex` (default) is the CPU; `cuda`, `wgpu` and `vulkan` add Burn's CubeCL runtimes, with Burn's fusion of
+//! operations; `cuda-unfused`, `wgpu-unfused` and `vulkan-unfused` do so without.
 
 mod autodiff;
 mod backend;
@@ -24,12 +25,15 @@ mod correlation;
 mod cosine;
 #[cfg(feature = "flex")]
 pub(crate) mod cpu;
+#[cfg(feature = "cube")]
+mod cube;
 mod enlarged;
 #[cfg(feature = "flex")]
 mod flex;
 mod group_norm;
 mod ops;
 mod orthogonal;
+mod pairs;
 mod pool;
 mod pooling;
 pub mod primitive;
@@ -46,6 +50,7 @@ pub use cosine::{cosine_map_blend, cosine_map_dense, cosine_maps};
 pub use enlarged::{enlarged_argmax, enlarged_cross_entropy};
 pub use group_norm::group_norm_relu;
 pub use orthogonal::{Decomposition, orthogonal_decompose, projections, residual, unit_prototypes};
+pub use pairs::QueryPairs;
 pub use pool::{avg_pool2d, max_pool2d};
 pub use pooling::{masked_average_pool, masked_average_pool_at_mask_size};
 pub use resize::{Corners, bilinear_matrix, nearest_indices, resize_bilinear, resize_nearest};

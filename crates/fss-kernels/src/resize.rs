@@ -90,13 +90,18 @@ pub(crate) struct Tap {
     pub weight: f32,
 }
 
-/// The taps of a linear resize of one axis.
-pub(crate) fn taps(from: usize, to: usize, corners: Corners) -> Vec<Tap> {
-    let scale = match corners {
+/// The step between destination pixels in source pixels.
+pub(crate) fn axis_scale(from: usize, to: usize, corners: Corners) -> f32 {
+    match corners {
         Corners::Aligned if to > 1 => (from - 1) as f32 / (to - 1) as f32,
         Corners::Aligned => 0.0,
         Corners::HalfPixel => from as f32 / to as f32,
-    };
+    }
+}
+
+/// The taps of a linear resize of one axis.
+pub(crate) fn taps(from: usize, to: usize, corners: Corners) -> Vec<Tap> {
+    let scale = axis_scale(from, to, corners);
     (0..to)
         .map(|i| {
             let position = match corners {

@@ -7,7 +7,7 @@
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Scalar, TensorMetadata, get_or_init_device_settings};
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 
 use crate::backend::MatchingBackend;
 use crate::ops::{dims, float_dtype, narrow, norms, reshape, scale};
@@ -228,7 +228,7 @@ fn members<B: Backend>(
 }
 
 /// `[B, C, N]` features and `[B, 1, N]` memberships to `[B, C]` means.
-fn mean_of_members<B: Backend>(
+pub(crate) fn mean_of_members<B: Backend>(
     features: FloatTensor<B>,
     members: FloatTensor<B>,
 ) -> FloatTensor<B> {
@@ -239,7 +239,7 @@ fn mean_of_members<B: Backend>(
 }
 
 /// Body of [`MatchingBackend::adaptive_prototype`]: one tile of query positions at a time.
-pub(crate) fn adaptive_by_tiles<B: Backend>(
+pub(crate) fn adaptive_by_tiles<B: MatchingBackend>(
     features: FloatTensor<B>,
     unit: FloatTensor<B>,
     members: FloatTensor<B>,
@@ -247,10 +247,9 @@ pub(crate) fn adaptive_by_tiles<B: Backend>(
     tile: usize,
 ) -> FloatTensor<B> {
     let [_, _, positions] = dims(&features);
-    let bias = exclusion::<B>(members);
     let tiles = tiles(positions, tile)
         .map(|(start, end)| {
-            let weights = tile_weights::<B>(unit.clone(), bias.clone(), temperature, start, end);
+            let weights = tile_weights::<B>(unit.clone(), members.clone(), temperature, start, end);
             B::float_matmul(features.clone(), B::float_swap_dims(weights, 1, 2))
         })
         .collect::<Vec<_>>();
@@ -259,7 +258,7 @@ pub(crate) fn adaptive_by_tiles<B: Backend>(
 
 /// Body of [`MatchingBackend::adaptive_prototype_backward`]: the weights of each tile are made again, so
 /// that no more than one tile of them is ever held.
-pub(crate) fn adaptive_backward_by_tiles<B: Backend>(
+pub(crate) fn adaptive_backward_by_tiles<B: MatchingBackend>(
     features: FloatTensor<B>,
     unit: FloatTensor<B>,
     members: FloatTensor<B>,
@@ -268,12 +267,11 @@ pub(crate) fn adaptive_backward_by_tiles<B: Backend>(
     tile: usize,
 ) -> (FloatTensor<B>, FloatTensor<B>) {
     let [_, _, positions] = dims(&features);
-    let bias = exclusion::<B>(members);
     let mut grad_features: Option<FloatTensor<B>> = None;
     let mut grad_keys: Option<FloatTensor<B>> = None;
     let mut grad_queries = Vec::new();
     for (start, end) in tiles(positions, tile) {
-        let weights = tile_weights::<B>(unit.clone(), bias.clone(), temperature, start, end);
+        let weights = tile_weights::<B>(unit.clone(), members.clone(), temperature, start, end);
         let grad = narrow::<B>(grad.clone(), 2, start, end);
         add_to::<B>(&mut grad_features, B::float_matmul(grad.clone(), weights.clone()));
 
@@ -312,23 +310,33 @@ fn add_to<B: Backend>(sum: &mut Option<FloatTensor<B>>, term: FloatTensor<B>) {
     });
 }
 
-/// 0 for members, and for others a score so low that its weight is exactly zero (finite, so that nothing
-/// turns into NaN).
-fn exclusion<B: Backend>(members: FloatTensor<B>) -> FloatTensor<B> {
-    B::float_mul_scalar(B::float_add_scalar(members, Scalar::Float(-1.0)), Scalar::Float(1e30))
+/// [`MatchingBackend::masked_softmax`] composed of differentiable operations.
+pub(crate) fn softmax_by_steps<B: Backend>(
+    scores: FloatTensor<B>,
+    members: FloatTensor<B>,
+    temperature: f32,
+) -> FloatTensor<B> {
+    // For all but members a score so low that its weight is exactly zero. It is finite, so that nothing turns
+    // into NaN, and float16 has it, too: cosines are at most 1.
+    let least = match float_dtype(&scores) {
+        FloatDType::F16 => 3e4,
+        _ => 1e30,
+    };
+    let bias = B::float_add_scalar(members, Scalar::Float(-1.0));
+    let bias = B::float_mul_scalar(bias, Scalar::Float(least));
+    B::softmax(B::float_add(scale::<B>(scores, temperature), bias), 2)
 }
 
 /// `[B, t, N]` softmax weights of the query positions `start..end`.
-fn tile_weights<B: Backend>(
+fn tile_weights<B: MatchingBackend>(
     unit: FloatTensor<B>,
-    bias: FloatTensor<B>,
+    members: FloatTensor<B>,
     temperature: f32,
     start: usize,
     end: usize,
 ) -> FloatTensor<B> {
     let queries = B::float_swap_dims(narrow::<B>(unit.clone(), 2, start, end), 1, 2);
-    let scores = scale::<B>(B::float_matmul(queries, unit), temperature);
-    B::softmax(B::float_add(scores, bias), 2)
+    B::masked_softmax(B::float_matmul(queries, unit), members, temperature)
 }
 
 #[cfg(all(test, feature = "flex"))]

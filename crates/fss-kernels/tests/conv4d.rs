@@ -3,7 +3,7 @@
 mod common;
 
 use burn::tensor::{Device, Tensor};
-use common::{from_values, largest, random, tensor, values};
+use common::{from_values, largest, random, tensor, test_device, values};
 use fss_kernels::{
     PivotGeometry, PivotWeights, center_pivot_conv4d, correlation, correlation_conv4d,
     group_norm_relu, unit_features,
@@ -72,7 +72,7 @@ proptest! {
         wide in any::<bool>(),
         share in 0usize..4,
     ) {
-        let device = Device::flex();
+        let device = test_device();
         let [h, w, hs, ws] = sizes;
         let masked = |i: usize| i % 4 < share;
         let query = unit("q", [levels, 7, h, w], |_| false, &device);
@@ -93,7 +93,7 @@ proptest! {
         sizes in prop::array::uniform4(1usize..13),
         stride in 1usize..3,
     ) {
-        let device = Device::flex();
+        let device = test_device();
         let [h, w, hs, ws] = sizes;
         let x = tensor("x", [2, hs * ws, channels, h, w], 1.0, &device);
         let weights = weights(outputs, channels, 3, &device);
@@ -110,7 +110,7 @@ proptest! {
 
     #[test]
     fn norms_equal_composed_ones(s in 1usize..5, groups in 1usize..4, h in 1usize..7) {
-        let device = Device::flex();
+        let device = test_device();
         let c = 2 * groups;
         let x = tensor("x", [2, s, c, h, 5], 3.0, &device) + 1.0;
         let [weight, bias] = ["weight", "bias"].map(|name| tensor(name, [c], 1.0, &device));
@@ -124,7 +124,7 @@ proptest! {
 /// A level of a 400x400 image is made in several pieces by either way.
 #[test]
 fn pieces_join_without_a_seam() {
-    let device = Device::flex();
+    let device = test_device();
     let query = unit("q", [6, 4, 50, 50], |_| false, &device);
     let support = unit("s", [6, 4, 50, 50], |_| false, &device);
     let weights = weights(4, 6, 5, &device);
@@ -138,7 +138,7 @@ fn pieces_join_without_a_seam() {
 
 #[test]
 fn an_empty_support_leaves_the_bias() {
-    let device = Device::flex();
+    let device = test_device();
     let query = unit("q", [2, 5, 4, 3], |_| false, &device);
     let support = unit("s", [2, 5, 6, 6], |_| true, &device);
     let weights = weights(3, 2, 3, &device);
@@ -151,7 +151,7 @@ fn an_empty_support_leaves_the_bias() {
 
 #[test]
 fn a_zero_vector_has_gradient_zero() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let x = Tensor::<4>::zeros([1, 3, 2, 2], &device).require_grad();
     let gradient = x.grad(&unit_features(x.clone()).sum().backward()).unwrap();
     assert!(values(gradient).iter().all(|value| value.is_finite()));
@@ -162,7 +162,7 @@ fn a_zero_vector_has_gradient_zero() {
 #[test]
 #[should_panic(expected = "a center-pivot kernel")]
 fn even_kernels_are_refused() {
-    let device = Device::flex();
+    let device = test_device();
     let x = tensor("x", [1, 4, 2, 3, 3], 1.0, &device);
     let geometry = PivotGeometry { support: [2, 2], stride: 1 };
     center_pivot_conv4d(x, weights(2, 2, 4, &device), geometry);

@@ -4,7 +4,7 @@ mod common;
 
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::random;
+use common::{random, test_device};
 use fss_kernels::{Corners, enlarged_argmax, enlarged_cross_entropy, resize_bilinear};
 use fss_support::golden::{assert_close, assert_close_rel_max};
 use proptest::prelude::*;
@@ -53,7 +53,7 @@ proptest! {
         height in 1usize..20, width in 1usize..20, aligned: bool,
     ) {
         let corners = if aligned { Corners::Aligned } else { Corners::HalfPixel };
-        let device = Device::flex().autodiff();
+        let device = test_device().autodiff();
         let shape = [batch, classes, h, w];
         let run = |form: fn(Tensor<4>, Tensor<3, Int>, Corners) -> Tensor<1>| {
             let (logits, labels) = tensors(shape, [height, width], &device);
@@ -69,7 +69,7 @@ proptest! {
         assert_close("sum", &sum, &want, tolerance);
         let largest = want_gradient.iter().fold(1.0f32, |m, v| m.max(v.abs()));
         assert_close("gradient", &gradient, &want_gradient, 3e-6 * largest);
-        let (logits, labels) = tensors(shape, [height, width], &Device::flex());
+        let (logits, labels) = tensors(shape, [height, width], &test_device());
         let untracked = values(ours(logits, labels, corners) * 0.5);
         assert_close("untracked", &untracked, &want, tolerance);
     }
@@ -83,7 +83,7 @@ proptest! {
         height in 1usize..20, width in 1usize..20, rows in 1usize..20, columns in 1usize..20,
     ) {
         let window = [rows.min(height), columns.min(width)];
-        for device in [Device::flex(), Device::flex().autodiff()] {
+        for device in [test_device(), test_device().autodiff()] {
             let shape = [batch, classes, h, w];
             let logits = random("logits", shape.iter().product());
             // Few values, so that some are equal.
@@ -106,7 +106,7 @@ proptest! {
 
 #[test]
 fn other_precisions_are_composed_and_agree() {
-    let device = Device::flex();
+    let device = test_device();
     let (logits, labels) = tensors([1, 3, 4, 5], [9, 7], &device);
     let want =
         values(enlarged_cross_entropy(logits.clone(), labels.clone(), IGNORE, Corners::Aligned));
@@ -118,7 +118,7 @@ fn other_precisions_are_composed_and_agree() {
 #[test]
 fn a_label_of_no_class_gives_no_number() {
     for dtype in [burn::tensor::FloatDType::F32, burn::tensor::FloatDType::F64] {
-        let device = Device::flex();
+        let device = test_device();
         let logits = Tensor::<4>::zeros([1, 3, 2, 2], &device).cast(dtype);
         let labels =
             Tensor::<3, Int>::from_data(TensorData::new(vec![0i64, 2, 7, 255], [1, 2, 2]), &device);

@@ -1,4 +1,5 @@
 //! Code that is itself generic over its back end runs the kernels on each of them.
+#![cfg(feature = "flex")]
 
 mod common;
 

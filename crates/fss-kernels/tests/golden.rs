@@ -1,8 +1,12 @@
 //! The kernels against outputs of the published code.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::tensor::module::{adaptive_avg_pool2d, max_pool2d};
 use burn::tensor::ops::MaxPoolOptions;
 use burn::tensor::{Device, Tensor, TensorData};
+use device::test_device;
 use fss_kernels::{
     Activation, ConvGeometry, Corners, PivotGeometry, PivotWeights, SelfSupportConfig,
     center_pivot_collapse, center_pivot_conv4d, conv2d_fused, correlation, correlation_conv4d,
@@ -15,7 +19,7 @@ use fss_support::golden::{Case, assert_close, cases, report};
 
 /// Kernels that track gradients have other bodies than those that do not; both must match.
 fn devices() -> [Device; 2] {
-    [Device::flex(), Device::flex().autodiff()]
+    [test_device(), test_device().autodiff()]
 }
 
 /// The tensor, tracked where the device tracks gradients.
@@ -67,7 +71,7 @@ fn golden_interpolate_bilinear() {
                     let output = resize_bilinear(input, size, corners);
                     check(case, &format!("{number}.output.{rule}"), output, 2e-6);
                 }
-                let device = Device::flex().autodiff();
+                let device = test_device().autodiff();
                 let input = load::<4>(case, &format!("{number}.input"), &device);
                 let grad_output = load::<4>(case, &format!("{number}.grad_output"), &device);
                 let output = resize_bilinear(input.clone(), size, corners);
@@ -186,7 +190,7 @@ fn check_degenerate(case: &Case, device: &Device) {
 }
 
 fn check_cosine_gradients(case: &Case) {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let features = load::<4>(case, "feature", &device);
     let vector = load::<4>(case, "vector", &device);
     let [b, c, h, w] = features.dims();

@@ -1,13 +1,17 @@
 //! Golden tests of POP's decomposition and of the pooling beside it.
 
+#[path = "../../../tests/support/device.rs"]
+mod device;
+
 use burn::tensor::{Device, Tensor, TensorData};
+use device::test_device;
 use fss_kernels::{
     masked_average_pool, orthogonal_decompose, projections, residual, unit_prototypes,
 };
 use fss_support::golden::{Case, assert_close, cases, report_optional};
 
 fn devices() -> [Device; 2] {
-    [Device::flex(), Device::flex().autodiff()]
+    [test_device(), test_device().autodiff()]
 }
 
 fn load<const D: usize>(case: &Case, name: &str, device: &Device) -> Tensor<D> {
@@ -53,7 +57,7 @@ fn golden_orthogonal_decomposition() {
 
 #[test]
 fn a_zero_prototype_has_no_map_and_no_gradient() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let data = TensorData::new(vec![0.0f32, 0.0, 3.0, 4.0], [2, 2]);
     let prototypes = Tensor::<2>::from_data(data, &device).require_grad();
     let units = unit_prototypes(prototypes.clone());

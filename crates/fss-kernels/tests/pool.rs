@@ -2,10 +2,10 @@
 
 mod common;
 
+use burn::tensor::Tensor;
 use burn::tensor::module::{avg_pool2d as burn_avg_pool2d, max_pool2d as burn_max_pool2d};
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
-use burn::tensor::{Device, Tensor};
-use common::{from_values, random, values};
+use common::{from_values, random, test_device, values};
 use fss_kernels::{avg_pool2d, max_pool2d};
 use proptest::prelude::*;
 
@@ -47,7 +47,7 @@ proptest! {
     ) {
         // Burn wants no more padding than half a window.
         prop_assume!(padding <= kernel / 2 && h.min(w) + 2 * padding >= kernel);
-        let device = Device::flex();
+        let device = test_device();
         let x = rough(&format!("x{seed}"), b * c * h * w);
         let x = from_values(x, [b, c, h, w], &device);
         let ours = bits(max_pool2d(x.clone(), kernel, stride, padding));
@@ -62,7 +62,7 @@ proptest! {
 
 #[test]
 fn gradients_are_those_of_burn() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let leaf = || from_values(random("x", 2 * 3 * 9 * 11), [2, 3, 9, 11], &device).require_grad();
     let gradient = |pool: &dyn Fn(Tensor<4>) -> Tensor<4>| {
         let x = leaf();
@@ -78,6 +78,6 @@ fn gradients_are_those_of_burn() {
 
 #[test]
 fn an_empty_batch_stays_empty() {
-    let x = Tensor::zeros([0, 3, 8, 8], &Device::flex());
+    let x = Tensor::zeros([0, 3, 8, 8], &test_device());
     assert_eq!(max_pool2d(x, 3, 2, 1).dims(), [0, 3, 4, 4]);
 }

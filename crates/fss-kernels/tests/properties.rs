@@ -2,10 +2,10 @@
 
 mod common;
 
+use burn::tensor::Tensor;
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
-use burn::tensor::{Device, Tensor};
-use common::{from_values, largest, random, tensor, values};
+use common::{from_values, largest, random, tensor, test_device, values};
 use fss_kernels::{
     Activation, ConvGeometry, Corners, avg_pool2d, conv2d_fused, cosine_map_blend,
     cosine_map_dense, cosine_maps, masked_average_pool, masked_average_pool_at_mask_size,
@@ -24,7 +24,7 @@ fn side() -> std::ops::Range<usize> {
 
 /// A leaf that tracks gradients, for which the composed body runs.
 fn tracked<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
-    Tensor::from_data(tensor.clone().into_data(), &Device::flex().autodiff()).require_grad()
+    Tensor::from_data(tensor.clone().into_data(), &test_device().autodiff()).require_grad()
 }
 
 proptest! {
@@ -32,7 +32,7 @@ proptest! {
 
     #[test]
     fn resizing_to_the_same_size_changes_nothing(h in side(), w in side(), rule in corners()) {
-        let x = tensor("x", [2, 3, h, w], 1.0, &Device::flex());
+        let x = tensor("x", [2, 3, h, w], 1.0, &test_device());
         prop_assert_eq!(values(resize_bilinear(x.clone(), [h, w], rule)), values(x.clone()));
         prop_assert_eq!(values(resize_nearest(x.clone(), [h, w])), values(x));
     }
@@ -41,7 +41,7 @@ proptest! {
     fn constants_stay_constant(
         (h, w) in (side(), side()), (height, width) in (side(), side()), rule in corners(),
     ) {
-        let x = Tensor::<4>::full([1, 2, h, w], 0.75, &Device::flex());
+        let x = Tensor::<4>::full([1, 2, h, w], 0.75, &test_device());
         let want = vec![0.75; 2 * height * width];
         let bilinear = values(resize_bilinear(x.clone(), [height, width], rule));
         assert_close("bilinear", &bilinear, &want, 1e-6);
@@ -52,7 +52,7 @@ proptest! {
     fn resized_values_stay_within_their_range(
         (h, w) in (side(), side()), (height, width) in (side(), side()), rule in corners(),
     ) {
-        let x = tensor("x", [1, 1, h, w], 1.0, &Device::flex());
+        let x = tensor("x", [1, 1, h, w], 1.0, &test_device());
         let bound = largest(&values(x.clone())) + 1e-6;
         let resized = values(resize_bilinear(x, [height, width], rule));
         prop_assert!(resized.iter().all(|v| v.abs() <= bound));
@@ -62,7 +62,7 @@ proptest! {
     fn tracked_and_untracked_resizes_agree(
         (h, w) in (side(), side()), (height, width) in (side(), side()), rule in corners(),
     ) {
-        let x = tensor("x", [2, 2, h, w], 1.0, &Device::flex());
+        let x = tensor("x", [2, 2, h, w], 1.0, &test_device());
         let fast = values(resize_bilinear(x.clone(), [height, width], rule));
         let composed = values(resize_bilinear(tracked(&x), [height, width], rule).inner());
         assert_close("bilinear", &fast, &composed, 2e-6);
@@ -84,7 +84,7 @@ proptest! {
     fn pooling_at_mask_size_equals_pooling_enlarged_features(
         (h, w) in (1usize..9, 1usize..9), (height, width) in (1usize..40, 1usize..40), seed in 0u8..9,
     ) {
-        let device = Device::flex().autodiff();
+        let device = test_device().autodiff();
         let name = format!("features{seed}");
         let mask = random(&format!("mask{seed}"), 2 * height * width);
         let mask = mask.iter().map(|v| f32::from(u8::from(*v > 0.0))).collect();
@@ -109,7 +109,7 @@ proptest! {
     fn cosine_maps_equal_the_definition(
         (b, c, h, w) in (1usize..3, 1usize..70, 1usize..7, 1usize..90), k in 1usize..11, seed in 0u8..9,
     ) {
-        let device = Device::flex();
+        let device = test_device();
         let features = tensor(&format!("f{seed}"), [b, c, h, w], 2.0, &device);
         let prototypes = tensor(&format!("p{seed}"), [b, k, c], 0.5, &device);
         let (f, p) = (values(features.clone()), values(prototypes.clone()));
@@ -131,7 +131,7 @@ proptest! {
     fn dense_cosine_map_equals_the_definition(
         (b, c, h, w) in (1usize..3, 1usize..70, 1usize..7, 1usize..90), seed in 0u8..9,
     ) {
-        let device = Device::flex();
+        let device = test_device();
         let features = tensor(&format!("f{seed}"), [b, c, h, w], 2.0, &device);
         let others = tensor(&format!("o{seed}"), [b, c, h, w], 0.5, &device);
         let (f, o) = (values(features.clone()), values(others.clone()));
@@ -152,7 +152,7 @@ proptest! {
         (b, c) in (1usize..3, 1usize..70), (h, w) in (1usize..20, 1usize..20),
         (first, second) in (-1.0f32..1.0, -1.0f32..1.0), seed in 0u8..9,
     ) {
-        let device = Device::flex();
+        let device = test_device();
         let map = |name: &str| tensor::<4>(&format!("{name}{seed}"), [b, c, h, w], 1.0, &device);
         let (features, one, two) = (map("features"), map("one"), map("two"));
         let global: Tensor<2> = tensor(&format!("global{seed}"), [b, c], 1.0, &device);
@@ -182,7 +182,7 @@ proptest! {
         let output =
             [b, o, geometry.output_length(h, kernel), geometry.output_length(w, kernel)];
         prop_assume!(output[2] > 0 && output[3] > 0);
-        let device = Device::flex();
+        let device = test_device();
         let x = tensor(&format!("x{seed}"), [b, c, h, w], 1.0, &device);
         let weight = tensor(&format!("w{seed}"), [o, c, kernel, kernel], 0.5, &device);
         let bias = tensor(&format!("b{seed}"), [o], 1.0, &device);
@@ -220,7 +220,7 @@ proptest! {
             false => probe.ones_like(),
         };
         let weigh = |values: Tensor<4>, by: Tensor<4>| {
-            (values * Tensor::from_data(by.into_data(), &Device::flex().autodiff())).sum().backward()
+            (values * Tensor::from_data(by.into_data(), &test_device().autodiff())).sum().backward()
         };
         let ours = weigh(found, probe.clone());
         let theirs = weigh(sum, probe * passing);
@@ -237,9 +237,9 @@ proptest! {
         }
         // What is not asked for costs nothing and changes nothing.
         let only = tracked(&weight);
-        let plain = |t: &Tensor<4>| Tensor::from_data(t.clone().into_data(), &Device::flex().autodiff());
+        let plain = |t: &Tensor<4>| Tensor::from_data(t.clone().into_data(), &test_device().autodiff());
         let found = conv2d_fused(
-            plain(&x), only.clone(), Tensor::from_data(bias.into_data(), &Device::flex().autodiff()),
+            plain(&x), only.clone(), Tensor::from_data(bias.into_data(), &test_device().autodiff()),
             residual.as_ref().map(plain), geometry, activation,
         );
         let alone = weigh(found, tensor::<4>(&format!("p{seed}"), output, 1.0, &device));
@@ -258,7 +258,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn an_empty_mask_gives_zero_prototypes() {
-    let device = Device::flex();
+    let device = test_device();
     let features = tensor("features", [2, 4, 5, 6], 1.0, &device);
     let mask = Tensor::zeros([2, 1, 20, 30], &device);
     assert_eq!(values(masked_average_pool(features.clone(), mask.clone())), [0.0; 8]);
@@ -267,7 +267,7 @@ fn an_empty_mask_gives_zero_prototypes() {
 
 #[test]
 fn a_zero_feature_has_similarity_zero_and_no_infinite_gradient() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let features = Tensor::<4>::zeros([1, 3, 1, 2], &device).require_grad();
     let prototypes = tensor("p", [1, 2, 3], 1.0, &device);
     let maps = cosine_maps(features.clone(), prototypes);
@@ -278,7 +278,7 @@ fn a_zero_feature_has_similarity_zero_and_no_infinite_gradient() {
 
 #[test]
 fn views_are_read_in_their_own_order() {
-    let device = Device::flex();
+    let device = test_device();
     let x = tensor("x", [2, 3, 5, 7], 1.0, &device);
     let copied = from_values(values(x.clone().swap_dims(2, 3)), [2, 3, 7, 5], &device);
     let view = x.swap_dims(2, 3);
@@ -299,19 +299,19 @@ fn views_are_read_in_their_own_order() {
 #[test]
 #[should_panic(expected = "leaves a window of 2 without pixels")]
 fn pooling_refuses_windows_outside_the_map() {
-    let _ = max_pool2d(Tensor::zeros([1, 1, 4, 4], &Device::flex()), 2, 2, 2);
+    let _ = max_pool2d(Tensor::zeros([1, 1, 4, 4], &test_device()), 2, 2, 2);
 }
 
 #[test]
 #[should_panic(expected = "does not fit into a 4x1 map")]
 fn pooling_refuses_a_window_larger_than_the_map() {
-    let _ = avg_pool2d(Tensor::zeros([1, 1, 4, 1], &Device::flex()), 2, 2);
+    let _ = avg_pool2d(Tensor::zeros([1, 1, 4, 1], &test_device()), 2, 2);
 }
 
 #[test]
 #[should_panic(expected = "needs a mask [2, 1, H, W]")]
 fn pooling_names_the_shapes_that_do_not_fit() {
-    let device = Device::flex();
+    let device = test_device();
     let features = Tensor::zeros([2, 4, 5, 6], &device);
     let _ = masked_average_pool(features, Tensor::zeros([1, 1, 5, 6], &device));
 }
@@ -319,7 +319,7 @@ fn pooling_names_the_shapes_that_do_not_fit() {
 #[test]
 #[should_panic(expected = "does not fit")]
 fn convolution_refuses_a_kernel_larger_than_the_map() {
-    let device = Device::flex();
+    let device = test_device();
     let (x, weight) = (Tensor::zeros([1, 1, 2, 2], &device), Tensor::zeros([1, 1, 5, 5], &device));
     let bias = Tensor::zeros([1], &device);
     let _ = conv2d_fused(x, weight, bias, None, ConvGeometry::POINTWISE, Activation::None);

@@ -3,9 +3,9 @@
 mod common;
 
 use burn::tensor::activation::softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{from_values, largest, tensor, values};
-use fss_kernels::{SelfSupport, SelfSupportConfig, self_support, self_support_ways};
+use burn::tensor::{Int, Tensor, TensorData};
+use common::{from_values, largest, tensor, test_device, values};
+use fss_kernels::{QueryPairs, SelfSupport, SelfSupportConfig, self_support, self_support_ways};
 use fss_support::golden::assert_close;
 use proptest::prelude::*;
 
@@ -82,14 +82,14 @@ fn assert_same(got: &SelfSupport, want: &SelfSupport) {
 /// Runs both bodies and the gradient against the reference.
 fn check(shape: [usize; 4], spread: f32, seed: u8, config: &SelfSupportConfig) {
     let [batch, _, h, w] = shape;
-    let plain = Device::flex();
+    let plain = test_device();
     let logits: Tensor<4> = tensor(&format!("logits{seed}"), [batch, 2, h, w], spread, &plain);
     let logit_values = values(logits.clone());
     let features: Tensor<4> = tensor(&format!("features{seed}"), shape, 2.0, &plain);
     let want = reference(features.clone(), &logit_values, config);
     assert_same(&self_support(features.clone(), logits, config), &want);
 
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let feature_values = values(features);
     let leaf = || from_values(feature_values.clone(), shape, &device).require_grad();
     let logits = from_values(logit_values.clone(), [batch, 2, h, w], &device);
@@ -122,10 +122,10 @@ proptest! {
 fn several_ways_are_what_each_is_alone() {
     // More positions than one tile of the CPU kernel, and ways that share members in every manner.
     let (shape, ways) = ([2, 6, 19, 17], 5);
-    let plain = Device::flex();
+    let plain = test_device();
     let features: Tensor<4> = tensor("features", shape, 2.0, &plain);
     let logits: Tensor<5> = tensor("logits", [2, ways, 2, 19, 17], 1.5, &plain);
-    let tracked = Device::flex().autodiff();
+    let tracked = test_device().autodiff();
     let leaf = from_values(values(features.clone()), shape, &tracked).require_grad();
     for config in [
         SelfSupportConfig::default(),
@@ -156,7 +156,7 @@ fn several_ways_are_what_each_is_alone() {
 #[test]
 #[should_panic(expected = "needs logits [1, ways, 2, 3, 3]")]
 fn logits_of_ways_of_another_size_are_refused() {
-    let device = Device::flex();
+    let device = test_device();
     let features = Tensor::zeros([1, 4, 3, 3], &device);
     let logits = Tensor::zeros([1, 2, 2, 4, 3], &device);
     let _ = self_support_ways(features, logits, &Default::default());
@@ -165,7 +165,7 @@ fn logits_of_ways_of_another_size_are_refused() {
 #[test]
 fn one_position_is_its_own_prototype() {
     check([2, 8, 1, 1], 3.0, 0, &SelfSupportConfig::default());
-    let device = Device::flex();
+    let device = test_device();
     let features: Tensor<4> = tensor("features", [1, 8, 1, 1], 1.0, &device);
     let logits = Tensor::zeros([1, 2, 1, 1], &device);
     let found = self_support(features.clone(), logits, &SelfSupportConfig::default());
@@ -191,7 +191,7 @@ fn maps_of_several_strips_and_sets_of_all_kinds() {
 #[test]
 fn equal_probabilities_fall_back_to_the_first_positions() {
     let config = SelfSupportConfig { top_k: 3, ..SelfSupportConfig::default() };
-    for device in [Device::flex(), Device::flex().autodiff()] {
+    for device in [test_device(), test_device().autodiff()] {
         let features: Tensor<4> = tensor("features", [1, 4, 3, 3], 1.0, &device);
         let features = if device.is_autodiff() { features.require_grad() } else { features };
         let logits = Tensor::zeros([1, 2, 3, 3], &device);
@@ -207,7 +207,7 @@ fn steep_softmax_picks_the_nearest_member() {
     // Beyond the range of the CPU kernel; each member is its own nearest.
     let config =
         SelfSupportConfig { temperature: 5e3, bg_threshold: 0.0, ..SelfSupportConfig::default() };
-    let device = Device::flex();
+    let device = test_device();
     let features: Tensor<4> = tensor("features", [1, 16, 4, 5], 1.0, &device);
     let logits = Tensor::zeros([1, 2, 4, 5], &device);
     let found = self_support(features.clone(), logits, &config);
@@ -216,7 +216,7 @@ fn steep_softmax_picks_the_nearest_member() {
 
 #[test]
 fn a_zero_feature_gives_no_nan() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let mut data = common::random("features", 4 * 6);
     (0..4).for_each(|channel| data[channel * 6 + 2] = 0.0);
     let features = from_values(data, [1, 4, 2, 3], &device).require_grad();
@@ -230,7 +230,47 @@ fn a_zero_feature_gives_no_nan() {
 #[test]
 #[should_panic(expected = "needs logits [1, 2, 3, 3]")]
 fn logits_of_another_size_are_refused() {
-    let device = Device::flex();
+    let device = test_device();
     let features = Tensor::zeros([1, 4, 3, 3], &device);
     let _ = self_support(features, Tensor::zeros([1, 2, 4, 3], &device), &Default::default());
+}
+
+#[test]
+fn pairs_serve_any_number_of_first_predictions() {
+    for device in [test_device(), test_device().autodiff()] {
+        let features = tensor::<4>("features", [2, 5, 6, 7], 1.0, &device);
+        let config = SelfSupportConfig { top_k: 3, ..SelfSupportConfig::default() };
+        let pairs = QueryPairs::new(features.clone(), &config).expect("a small map");
+        let logits = |name: &str, scale| tensor::<4>(name, [2, 2, 6, 7], scale, &device);
+        // Sets of ordinary size, nearly the same ones again, and none that passes.
+        let ones = [("a", 3.0), ("a", 2.9), ("b", 3.0), ("c", 0.1)];
+        let mut chained = pairs.clone();
+        for (name, scale) in ones {
+            let alone = self_support(features.clone(), logits(name, scale), &config);
+            let (found, next) = chained.self_support(logits(name, scale));
+            // What was asked before makes no difference.
+            let (again, _) = pairs.self_support(logits(name, scale));
+            for found in [found, again] {
+                let both = [
+                    (values(found.fg_prototype), values(alone.fg_prototype.clone())),
+                    (values(found.bg_prototype), values(alone.bg_prototype.clone())),
+                    (values(found.bg_adaptive), values(alone.bg_adaptive.clone())),
+                ];
+                for (found, alone) in both {
+                    assert_close(name, &found, &alone, 1e-5);
+                }
+            }
+            chained = next;
+        }
+    }
+}
+
+#[test]
+fn pairs_that_would_fill_the_memory_are_not_made() {
+    let device = test_device();
+    let features = tensor::<4>("features", [1, 1, 80, 80], 1.0, &device);
+    assert!(QueryPairs::new(features.clone(), &SelfSupportConfig::default()).is_none());
+    let small = features.narrow(2, 0, 10);
+    let hot = SelfSupportConfig { temperature: 50.0, ..SelfSupportConfig::default() };
+    assert!(QueryPairs::new(small, &hot).is_none());
 }

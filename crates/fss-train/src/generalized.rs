@@ -21,7 +21,8 @@ mod step;
 pub use builtin::GFSS_BUILTIN_NAMES;
 pub use data::{GfssData, GfssPart};
 pub use evaluate::{
-    GfssEvaluation, GfssSeed, evaluate_at_network_size, evaluate_generalized, original_size_labels,
+    GfssEvaluation, GfssSeed, Measure, evaluate_at_network_size, evaluate_generalized,
+    evaluate_generalized_on, original_size_labels,
 };
 pub use model::StagedModel;
 pub use observer::{GfssObserver, GfssValidation};

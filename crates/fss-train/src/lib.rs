@@ -10,6 +10,7 @@
 pub mod cams;
 pub mod checkpoint;
 mod data;
+mod devices;
 mod digest;
 mod error;
 pub mod evaluate;
@@ -19,10 +20,12 @@ pub mod log;
 pub mod mining;
 pub mod observer;
 pub mod optim;
+mod parallel;
 pub mod progress;
 pub mod recipe;
 pub mod report;
 pub mod schedule;
+mod shard;
 mod stop;
 pub mod tensor;
 pub mod trainer;
@@ -30,4 +33,5 @@ pub mod ways;
 
 pub use data::{EpisodeData, Part, RunData};
 pub use error::TrainError;
+pub use shard::Shard;
 pub use stop::Stop;

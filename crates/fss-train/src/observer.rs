@@ -30,10 +30,10 @@ pub struct ValidationReport {
 
 /// Receives what an evaluation does. All methods do nothing unless overridden.
 pub trait EvaluationObserver {
-    /// The run of a seed starts.
+    /// An evaluation has so many episodes of a seed; called for every seed before the first episode.
     fn seed_started(&mut self, _seed: u64, _episodes: usize) {}
 
-    /// An episode was segmented and scored.
+    /// An episode was segmented and scored. They come in any order, those of all seeds mixed.
     fn episode_finished(&mut self, _outcome: &EpisodeOutcome<'_>) {}
 }
 

@@ -76,13 +76,18 @@ fn bar(length: u64, name: &'static str) -> ProgressBar {
 }
 
 impl EvaluationObserver for TerminalProgress {
-    fn seed_started(&mut self, seed: u64, episodes: usize) {
+    /// One bar for all seeds, whose episodes come mixed.
+    fn seed_started(&mut self, _seed: u64, episodes: usize) {
+        if let Some(bar) = &self.evaluation
+            && Some(bar.position()) < bar.length()
+        {
+            bar.inc_length(episodes as u64);
+            return;
+        }
         if let Some(old) = self.evaluation.take() {
             old.finish_and_clear();
         }
-        let bar = self.bars.add(bar(episodes as u64, "evaluate"));
-        bar.set_message(format!("seed {seed}"));
-        self.evaluation = Some(bar);
+        self.evaluation = Some(self.bars.add(bar(episodes as u64, "evaluate")));
     }
 
     fn episode_finished(&mut self, outcome: &EpisodeOutcome<'_>) {

@@ -8,6 +8,7 @@
 mod builtin;
 mod check;
 mod data;
+mod devices;
 mod evaluate;
 mod load;
 mod model;
@@ -23,6 +24,7 @@ mod tester;
 
 pub use builtin::WAYS_BUILTIN_NAMES;
 pub use data::{TestData, WaysData};
+pub use devices::evaluate_ways_on;
 pub use evaluate::evaluate_ways;
 pub use model::{WaysBatch, WaysModel};
 pub use observer::{WayOutcome, WaysObserver, WaysValidation};

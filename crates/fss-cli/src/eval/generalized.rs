@@ -10,12 +10,12 @@ use fss_core::data::io::write_atomic;
 use fss_core::generalized::{GeneralizedFile, load_generalized};
 use fss_core::train::generalized::{
     GfssData, GfssDataSettings, GfssEvaluation, GfssObserver, GfssPart, GfssRecipe, GfssSeed,
-    evaluate_generalized, generalized_json, generalized_table,
+    Measure, evaluate_generalized_on, generalized_json, generalized_table,
 };
 use fss_core::train::observer::Silent;
 use fss_core::train::progress::TerminalProgress;
 
-use super::EvalArgs;
+use super::{EvalArgs, load_on};
 use crate::args::{Global, Verbosity};
 use crate::episodes;
 use crate::failure::Failure;
@@ -29,8 +29,9 @@ pub fn run(
     global: &Global,
     screen: &Screen,
 ) -> Result<(), Failure> {
+    args.model.refuse_half("pop and pspnet")?;
     let stop = interrupt::install("ending after the current image")?;
-    let device = global.device()?;
+    let devices = global.devices()?;
     let weights: Vec<&PathBuf> =
         std::iter::once(&args.model.weights).chain(&args.generalized.more_weights).collect();
     let first = GeneralizedFile::inspect(weights[0], options)?;
@@ -47,22 +48,15 @@ pub fn run(
     let mut novel = 0;
     for path in weights {
         let file = GeneralizedFile::inspect(path, options)?;
-        let model = load_generalized(&file, path, &device)?;
+        let models = load_on(&devices, |device| Ok(load_generalized(&file, path, device)?))?;
         novel = file.classes.novel;
         let mut observer: Box<dyn GfssObserver> = match global.verbosity() {
             Verbosity::Quiet => Box::new(Silent),
             _ => Box::new(TerminalProgress::new()),
         };
-        let reading = episodes::reading();
-        let metric = evaluate_generalized(
-            &model,
-            &data,
-            file.side,
-            reading,
-            &device,
-            observer.as_mut(),
-            &stop,
-        );
+        let (loader, shard) = (episodes::reading(), args.shard());
+        let how = Measure { side: file.side, loader, shard };
+        let metric = evaluate_generalized_on(models, &data, how, observer.as_mut(), &stop);
         drop(observer);
         let metric = metric?;
         let seed = file.metadata.get("fss.seed").and_then(|text| text.parse().ok());
@@ -73,6 +67,7 @@ pub fn run(
         model: format!("{} with {}", first.method.name(), first.network),
         data: format!("{}, fold {}", data.val.dataset.name, settings.fold),
         images: data.val.dataset.len(),
+        shard: args.shard(),
         names: data.names(novel),
         seeds,
     };

@@ -12,12 +12,12 @@ use fss_core::train::evaluate::Protocol;
 use fss_core::train::observer::Silent;
 use fss_core::train::progress::TerminalProgress;
 use fss_core::train::ways::{
-    PerWay, TestData, WayPanels, WayTester, WaysObserver, WaysPlan, WaysProtocol, evaluate_ways,
+    PerWay, TestData, WayPanels, WayTester, WaysObserver, WaysPlan, WaysProtocol, evaluate_ways_on,
     ways_json, ways_table,
 };
-use fss_core::{Device, ModelOptions, load_model};
+use fss_core::{Device, ModelOptions};
 
-use super::EvalArgs;
+use super::{EvalArgs, load_on};
 use crate::args::{Global, Verbosity};
 use crate::episodes;
 use crate::failure::Failure;
@@ -38,7 +38,7 @@ pub fn run(
     let tree = args.dataset.detect()?;
     // The folds of both protocols are the same ones.
     let fold = args.folds.tested(&tree, Protocol::hsnet())?;
-    let device = global.device()?;
+    let devices = global.devices()?;
     let trained = args.folds.trained(options, metadata, benchmark, &fold)?;
     let seeds = match &args.episodes.seeds {
         None => vec![SEED],
@@ -56,25 +56,33 @@ pub fn run(
         seen: args.folds.seen(),
         reuse: args.features.reuse(options),
         loader: episodes::reading(),
+        shard: args.shard(),
         ..WaysPlan::new(protocol)
     };
     plan.protocol.check()?;
     let images = Arc::new(open(args, &tree, screen)?);
     let data = TestData { images, fold, benchmark: Some(benchmark) };
-    let test = Test { args, data, plan, device, global, stop };
+    let test = Test { args, data, plan, devices, global, stop };
     let weights = &args.model.weights;
+    if let ModelOptions::Denet(_) | ModelOptions::Amp(_) = options {
+        args.model.refuse_half("denet and amp under the denet protocol")?;
+    }
     match options {
         ModelOptions::Denet(config) => {
             config.validate().map_err(fss_core::Error::from)?;
-            let model = config.init(&test.device, 0).load(weights);
-            test.measure(&model.map_err(fss_core::Error::from)?.0.fold())
+            test.measure(|device| {
+                let model = config.init(device, 0).load(weights);
+                Ok(model.map_err(fss_core::Error::from)?.0.fold())
+            })
         }
         ModelOptions::Amp(config) => {
             config.validate().map_err(fss_core::Error::from)?;
-            let model = config.init(&test.device, 0).load(weights);
-            test.measure(&model.map_err(fss_core::Error::from)?.0.fold())
+            test.measure(|device| {
+                let model = config.init(device, 0).load(weights);
+                Ok(model.map_err(fss_core::Error::from)?.0.fold())
+            })
         }
-        _ => test.measure(&PerWay(load_model(options, weights, &test.device)?.0)),
+        _ => test.measure(|device| Ok(PerWay(args.model.load(options, device)?))),
     }
 }
 
@@ -92,21 +100,24 @@ struct Test<'a> {
     args: &'a EvalArgs,
     data: TestData,
     plan: WaysPlan,
-    device: Device,
+    devices: Vec<Device>,
     global: &'a Global,
     stop: &'a Stop,
 }
 
 impl Test<'_> {
-    fn measure<T: WayTester>(&self, model: &T) -> Result<(), Failure> {
+    fn measure<T: WayTester + Send>(
+        &self,
+        load: impl Fn(&Device) -> Result<T, Failure>,
+    ) -> Result<(), Failure> {
+        let models = load_on(&self.devices, load)?;
         let mut observer: Box<dyn WaysObserver> = match self.global.verbosity() {
             Verbosity::Quiet => Box::new(Silent),
             _ => Box::new(TerminalProgress::new()),
         };
         let each = self.args.save_panels.unwrap_or(0);
         let mut panels = WayPanels::new(each.into(), observer.as_mut());
-        let evaluation =
-            evaluate_ways(model, &self.data, &self.plan, &self.device, &mut panels, self.stop)?;
+        let evaluation = evaluate_ways_on(models, &self.data, &self.plan, &mut panels, self.stop)?;
         if each > 0 {
             let folder = &self.args.panels;
             let files = panels.save(&self.data, &self.plan.protocol, folder)?;

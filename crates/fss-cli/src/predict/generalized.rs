@@ -23,6 +23,7 @@ pub fn run(
 ) -> Result<(), Failure> {
     let device = global.device()?;
     let stop = interrupt::install("finishing the current image")?;
+    args.model.refuse_half("pop and pspnet")?;
     let segmenter = GeneralizedSegmenter::load(&args.model.weights, options, &device)?;
     let legend = legend(&segmenter);
     legend.write(&results)?;

@@ -1,7 +1,9 @@
 //! The chain of matchings: support prototypes first, then prototypes of the query itself.
 
 use burn::tensor::Tensor;
-use fss_kernels::{SelfSupport, cosine_map_blend, cosine_maps, self_support, self_support_ways};
+use fss_kernels::{
+    QueryPairs, SelfSupport, cosine_map_blend, cosine_maps, self_support, self_support_ways,
+};
 
 use super::{Refine, Ssp, SspSupport};
 use crate::prototypes::{SIMILARITY_SCALE, for_batch};
@@ -44,16 +46,47 @@ impl Ssp {
     /// [`matching`](Self::matching) with several support sets (ways): what depends on the query alone is
     /// computed once.
     pub fn matchings(&self, supports: &[SspSupport], query: &Tensor<4>) -> Vec<Matching> {
+        self.chain(supports, query, |logits| self.own(query, logits))
+    }
+
+    /// [`matching`](Self::matching) with all pairs of the query's positions at hand; equal up to rounding.
+    pub fn matching_prepared(
+        &self,
+        support: &SspSupport,
+        query: &Tensor<4>,
+        pairs: &QueryPairs,
+    ) -> Matching {
+        // The second step's background is much like the first one's.
+        let mut pairs = pairs.clone();
+        let own = |logits: &[Tensor<4>]| {
+            let found = logits.iter().map(|logits| {
+                let (found, next) = pairs.self_support(logits.clone());
+                pairs = next;
+                found
+            });
+            found.collect()
+        };
+        let mut matchings = self.chain(std::slice::from_ref(support), query, own);
+        matchings.pop().unwrap_or_else(|| unreachable!("one support set gives one matching"))
+    }
+
+    /// The chain, with `own` as the self-support step of every way.
+    fn chain(
+        &self,
+        supports: &[SspSupport],
+        query: &Tensor<4>,
+        mut own: impl FnMut(&[Tensor<4>]) -> Vec<SelfSupport>,
+    ) -> Vec<Matching> {
         let [batch, ..] = query.dims();
         let fp: Vec<_> = supports.iter().map(|one| for_batch(&one.foreground, batch)).collect();
         let bp: Vec<_> = supports.iter().map(|one| for_batch(&one.background, batch)).collect();
 
         let initial = similarities(query, &fp, &bp);
-        let own = self.own(query, &initial);
+        let found = own(&initial);
         let half = |prototype: &Tensor<2>| prototype.clone() * 0.5;
         let fp1: Vec<_> =
-            fp.iter().zip(&own).map(|(fp, own)| half(fp) + half(&own.fg_prototype)).collect();
-        let bp1: Vec<_> = own.into_iter().map(Background::of).collect();
+            fp.iter().zip(&found).map(|(fp, own)| half(fp) + half(&own.fg_prototype)).collect();
+        let bp1: Vec<_> = found.into_iter().map(Background::of).collect();
         let first = similarities_dense(query, &fp1, &bp1);
         if self.refine == Refine::Off {
             let both = initial.into_iter().zip(first);
@@ -62,12 +95,12 @@ impl Ssp {
                 .collect();
         }
 
-        let own = self.own(query, &first);
-        let fp2 = fp.iter().zip(fp1).zip(&own).map(|((fp, fp1), own)| {
+        let found = own(&first);
+        let fp2 = fp.iter().zip(fp1).zip(&found).map(|((fp, fp1), own)| {
             half(fp) + fp1 * 0.2 + (half(fp) + half(&own.fg_prototype)) * 0.3
         });
         let fp2: Vec<_> = fp2.collect();
-        let bp2 = bp.iter().zip(bp1).zip(own).map(|((bp, bp1), own)| {
+        let bp2 = bp.iter().zip(bp1).zip(found).map(|((bp, bp1), own)| {
             let mut blend = bp1.scaled(0.2);
             let Background { global, maps } = Background::of(own).scaled(0.3);
             blend.global = half(bp) + blend.global + global;

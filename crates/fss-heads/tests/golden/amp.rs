@@ -11,6 +11,7 @@ use fss_kernels::{Corners, resize_bilinear};
 use fss_support::fill;
 use fss_support::golden::{Case, cases, report_optional};
 
+use crate::device::test_device;
 use crate::extending::{EVALUATION, TRAINING, check_gradients, close, key_lists, maps, of_shot};
 use crate::support::{filled_module, labels, tensor, values};
 
@@ -27,7 +28,7 @@ fn filled(case: &Case, classes: &str, device: &Device) -> Amp {
 
 #[test]
 fn golden_amp_proxies() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "amp_proxies");
     for case in &cases {
         assert_eq!(case.settings["alpha"].as_f64(), Some(ALPHA), "{}", case.name);
@@ -65,7 +66,7 @@ fn golden_amp_proxies() {
 
 #[test]
 fn golden_amp_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "amp_");
     for case in &cases {
         let apart = filled(case, "maximum_num_classes", &device);
@@ -128,7 +129,7 @@ fn check_rows(case: &Case, call: &str, memory: &AmpMemory) {
 
 #[test]
 fn golden_amp_training() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("denet", "train_amp_");
     for case in &cases {
         let model = filled(case, "num_classes", &device);
@@ -218,7 +219,7 @@ fn golden_amp_keys() {
         let classes = name[1].parse().expect("a number of classes");
         let config = AmpConfig::new(ImagenetConfig::new(network), classes);
         config.validate().expect("a published model");
-        let ours = config.init(&Device::flex(), 0).state_dict().expect("tensors");
+        let ours = config.init(&test_device(), 0).state_dict().expect("tensors");
         let ours: Vec<(String, Vec<usize>)> =
             ours.into_iter().map(|tensor| (tensor.key, tensor.shape)).collect();
         assert_eq!(&ours, official, "{name:?}");

@@ -10,6 +10,7 @@ use fss_heads::{Denet, DenetConfig, Dropout, FewShotModel};
 use fss_kernels::{Corners, resize_bilinear, resize_nearest};
 use fss_support::golden::{Case, cases, report_optional};
 
+use crate::device::test_device;
 use crate::extending::{
     EVALUATION, TRAINING, batch, check_gradients, check_sgd, check_statistics, close, key_lists,
     maps, named_gradients, of_shot,
@@ -66,7 +67,7 @@ fn rows(
 
 #[test]
 fn golden_deeplab_head() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "deeplab_head");
     for case in &cases {
         let model = head(21, &device);
@@ -95,7 +96,7 @@ fn golden_deeplab_head() {
 
 #[test]
 fn golden_guided_attention() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "map_gam");
     for case in &cases {
         let estimator = head(21, &device).estimator;
@@ -121,7 +122,7 @@ fn golden_guided_attention() {
 
 #[test]
 fn golden_estimator() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "estimator_");
     for case in &cases {
         let estimator = head(case.usize_setting("num_classes"), &device).estimator;
@@ -220,7 +221,7 @@ fn check_support_free(case: &Case, mut estimator: WeightEstimator, device: &Devi
 
 #[test]
 fn golden_binary_logits() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "binary_logits");
     for case in &cases {
         let logits: Tensor<4> = tensor(case, "logits", &device);
@@ -234,7 +235,7 @@ fn golden_binary_logits() {
 
 #[test]
 fn golden_denet_losses() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "losses");
     for case in &cases {
         let full: Tensor<4> = tensor(case, "full_logits", &device);
@@ -268,7 +269,7 @@ fn golden_denet_losses() {
 
 #[test]
 fn golden_denet_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "denet_");
     for case in &cases {
         let apart = denet(case, "maximum_num_classes", &device);
@@ -317,7 +318,7 @@ fn predictions(case: &Case, name: &str, logits: Tensor<4>) {
 
 #[test]
 fn golden_denet_training() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("denet", "train_denet_");
     for case in &cases {
         let model = denet(case, "num_classes", &device).without_dropout();
@@ -351,7 +352,7 @@ fn golden_denet_keys() {
     for (name, official) in &lists {
         let backbone = ImagenetConfig::new(name[0].parse().expect("a backbone's name"));
         let rows = name[1].parse().expect("a number of classes");
-        let model = DenetConfig::new(backbone, rows).init(&Device::flex(), 0);
+        let model = DenetConfig::new(backbone, rows).init(&test_device(), 0);
         let ours = module_tensors(&model).expect("tensors").into_iter();
         let mut ours: Vec<_> = ours.map(|tensor| (tensor.key, tensor.shape)).collect();
         let mut official = official.clone();

@@ -7,6 +7,7 @@ use fss_heads::{Features, FewShotModel, Hsnet, HsnetConfig, HsnetSupport, Shot, 
 use fss_kernels::{Corners, resize_bilinear};
 use fss_support::golden::{Case, assert_close, cases, report};
 
+use crate::device::test_device;
 use crate::support::{filled_module, images, labels, tensor, values};
 
 /// The case's model under the fill rule.
@@ -36,7 +37,7 @@ fn golden_hsnet_head() {
     let cases = cases("hsnet", "head_");
     for case in &cases {
         // Tracked maps run composed, others in kernels of the CPU.
-        for device in [Device::flex(), Device::flex().autodiff()] {
+        for device in [test_device(), test_device().autodiff()] {
             let model = filled(case, &device);
             let close = |name: &str, got: Vec<f32>| {
                 if case.has(name) {
@@ -62,7 +63,7 @@ fn golden_hsnet_head() {
 
 #[test]
 fn golden_hsnet_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("hsnet", "model_");
     for case in &cases {
         let model = filled(case, &device).fold();

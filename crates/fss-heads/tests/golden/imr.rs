@@ -7,6 +7,7 @@ use fss_heads::{Features, FewShotModel, Imr, ImrConfig, ImrSupport, Shot, cross_
 use fss_kernels::{Corners, correlation, resize_bilinear};
 use fss_support::golden::{Case, assert_close, cases, report};
 
+use crate::device::test_device;
 use crate::support::{filled_module, images, labels, values};
 
 /// The case's model under the fill rule and the corrections that the case gives.
@@ -42,7 +43,7 @@ fn is_plain_fill(case: &Case) -> bool {
 
 #[test]
 fn golden_imr_stages() {
-    let device = Device::flex();
+    let device = test_device();
     let mut count = 0;
     for kind in ["cell_", "small_", "full_"] {
         for case in cases("imr", kind) {

@@ -2,7 +2,10 @@
 
 mod amp;
 mod denet;
+#[path = "../../../../tests/support/device.rs"]
+mod device;
 mod extending;
+mod half;
 mod hsnet;
 mod imr;
 mod mlc;
@@ -11,14 +14,14 @@ mod siblings;
 mod ssp;
 mod support;
 
-use burn::tensor::Device;
+use device::test_device;
 use fss_heads::loss::{cross_entropy, cross_entropy_map, weighted_cross_entropy};
 use fss_support::golden::{assert_close, cases, report};
 use support::{labels, tensor, values};
 
 #[test]
 fn golden_cross_entropy() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("common", "cross_entropy");
     for case in &cases {
         let target = labels(case, "target", &device);

@@ -6,6 +6,7 @@ use fss_heads::loss::cross_entropy;
 use fss_heads::{Features, FewShotModel, Mlc, MlcConfig, TrainableModel};
 use fss_support::golden::{Case, cases, report};
 
+use crate::device::test_device;
 use crate::support::{
     assert_prediction, check_feature_gradients, check_weight_gradients, close, episode,
     filled_backbone, labels, shots_of, tensor, values,
@@ -28,7 +29,7 @@ fn filled_mlc(case: &Case, device: &Device) -> Mlc {
 
 #[test]
 fn golden_mlc_head() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("mlc", "head_");
     for case in &cases {
         let query = tensor::<4>(case, "feature_q", &device).require_grad();
@@ -50,7 +51,7 @@ fn golden_mlc_head() {
         close(case, "", "loss", values(loss.clone()), 1e-5);
         check_feature_gradients(case, &inputs, &loss.backward());
 
-        let device = Device::flex();
+        let device = test_device();
         let model = head(inputs[0].1.dims()[1], &device);
         let support = model.encode_support(&shots_of(case, &device)).expect("a support set");
         let query = Features::single(tensor(case, "feature_q", &device));
@@ -62,7 +63,7 @@ fn golden_mlc_head() {
 
 #[test]
 fn golden_mlc_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("mlc", "model_");
     for case in &cases {
         let unfolded = filled_mlc(case, &device);
@@ -87,7 +88,7 @@ fn golden_mlc_model() {
 
 #[test]
 fn golden_mlc_train() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("mlc", "train_");
     for case in &cases {
         let model = filled_mlc(case, &device);

@@ -14,6 +14,7 @@ use fss_heads::{
 use fss_support::fill;
 use fss_support::golden::{Case, assert_close, assert_close_rel_max, cases, report_optional};
 
+use crate::device::test_device;
 use crate::support::{filled_module, labels, tensor, values};
 
 /// The case's values where it holds a key, else the fill rule's; the novel classifier is a copy of the
@@ -124,7 +125,7 @@ fn check_losses(case: &Case, losses: &fss_heads::Losses, fraction: f32) {
 
 #[test]
 fn golden_pop_losses() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("pop", "loss_");
     for case in &cases {
         let preds = tensor::<4>(case, "preds", &device).require_grad();
@@ -174,7 +175,7 @@ fn golden_pop_decoder() {
             check_decoder_training(case);
             continue;
         }
-        let device = Device::flex();
+        let device = test_device();
         let decoder = decoder(case, &device);
         let x = tensor::<4>(case, "feats", &device);
         close(case, "out", values(decoder.forward(x.clone())), 1e-5);
@@ -184,7 +185,7 @@ fn golden_pop_decoder() {
 }
 
 fn check_decoder_training(case: &Case) {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let mut decoder = decoder(case, &device);
     let x = tensor::<4>(case, "feats", &device).require_grad();
     let mut pass = TrainingPass::new(NormSource::Batch, ComputePrecision::Full);
@@ -228,7 +229,7 @@ fn golden_pop_head() {
 }
 
 fn check_base_head(case: &Case) {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let head = head(case, false, &device);
     type Form = fn(&PopHead, Tensor<4>) -> Tensor<4>;
     for form in [PopHead::logits as Form, PopHead::logits_by_maps] {
@@ -247,7 +248,7 @@ fn check_base_head(case: &Case) {
 }
 
 fn check_inference_head(case: &Case) {
-    let device = Device::flex();
+    let device = test_device();
     for (name, copied) in [("preds", false), ("preds_after_init_cls_n", true)] {
         let plain = head(case, true, &device);
         let head = filled_module(plain, "", |key, values| change(case, key, values, copied));
@@ -258,7 +259,7 @@ fn check_inference_head(case: &Case) {
 }
 
 fn check_novel_head(case: &Case) {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let head = head(case, true, &device);
     let [novel, base] = ["mask", "mask_b"].map(|name| labels(case, name, &device));
     let parts = ["features", "features_b"].map(|name| tensor::<4>(case, name, &device));
@@ -290,7 +291,7 @@ fn check_novel_step(
 fn golden_pop_baseline_head() {
     let cases = cases("pop", "baseline_head_");
     for case in &cases {
-        let device = Device::flex().autodiff();
+        let device = test_device().autodiff();
         let classes =
             ClassCount { base: case.usize_setting("n_base"), novel: case.usize_setting("n_novel") };
         // The backbone is not run: a shallow one is as good as any.
@@ -316,7 +317,7 @@ fn golden_pop_baseline_head() {
 
 #[test]
 fn golden_pop_baseline_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("pop", "baseline_eval_");
     for case in &cases {
         let image = tensor::<4>(case, "image", &device);
@@ -338,7 +339,7 @@ fn golden_pop_baseline_model() {
 fn golden_pop_model() {
     let cases = cases("pop", "model_");
     for case in &cases {
-        let device = Device::flex();
+        let device = test_device();
         let novel = case.settings["n_novel"].as_u64().unwrap_or(0) as usize;
         let config = PopConfig::new(network(case), case.usize_setting("n_base")).with_novel(novel);
         if case.has("mask_b") {
@@ -390,7 +391,7 @@ fn golden_pop_keys() {
             (_, "base") => ClassCount { base: 60, novel: 0 },
             _ => ClassCount { base: 60, novel: 20 },
         };
-        let device = Device::flex();
+        let device = test_device();
         let mut got = match model {
             "pop" => module_shapes(&PopConfig { network, classes }.init(&device, 0)),
             _ => module_shapes(&PspnetConfig { network, classes }.init(&device, 0)),
@@ -423,7 +424,7 @@ fn assert_same_classes(case: &Case, name: &str, logits: &Tensor<4>) {
 }
 
 fn check_novel_training(case: &Case, config: PopConfig) {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let model: Pop = filled(case, config.init(&device, 0));
     let [novel, base] = [("image", "mask"), ("image_b", "mask_b")].map(|(image, mask)| {
         LabelledBatch { images: tensor(case, image, &device), labels: labels(case, mask, &device) }

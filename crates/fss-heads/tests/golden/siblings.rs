@@ -11,6 +11,7 @@ use fss_heads::{
 };
 use fss_support::golden::{Case, cases, report_optional};
 
+use crate::device::test_device;
 use crate::extending::{
     EVALUATION, TRAINING, batch, check_gradients, check_sgd, check_statistics, close, key_lists,
     masks, named_gradients, of_shot, shots,
@@ -60,7 +61,7 @@ fn given(
 
 #[test]
 fn golden_canet_head() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "can_head_");
     for case in &cases {
         let model = canet(case, &device);
@@ -75,7 +76,7 @@ fn golden_canet_head() {
 
 #[test]
 fn golden_pgnet_head() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "pgn_head_");
     for case in &cases {
         let model = pgnet(case, EqualWeights::default(), &device);
@@ -92,7 +93,7 @@ fn golden_pgnet_head() {
 
 #[test]
 fn golden_graph_attention() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "gau_");
     for case in &cases {
         let prefix = case.str_setting("prefix");
@@ -139,7 +140,7 @@ fn check_model<M: FewShotModel>(
 
 #[test]
 fn golden_canet_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "can_");
     for case in &cases {
         let model = canet(case, &device);
@@ -154,7 +155,7 @@ fn golden_canet_model() {
 
 #[test]
 fn golden_pgnet_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "pgn_");
     for case in &cases {
         let model = pgnet(case, EqualWeights::default(), &device);
@@ -169,7 +170,7 @@ fn golden_pgnet_model() {
 
 #[test]
 fn golden_canet_training() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("denet", "train_can_");
     for case in &cases {
         let model = canet(case, &device);
@@ -189,7 +190,7 @@ fn golden_canet_training() {
 
 #[test]
 fn golden_pgnet_training() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("denet", "train_pgn_");
     for case in &cases {
         let batch = batch(case, &device);
@@ -216,7 +217,7 @@ fn golden_pgnet_training() {
 
 #[test]
 fn golden_rival_ways() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("denet", "process_nway_");
     for case in &cases {
         let ways = case.usize_setting("way");
@@ -240,7 +241,7 @@ fn golden_sibling_keys() {
     for method in ["can", "pgn"] {
         for (name, official) in key_lists(method) {
             let backbone = ImagenetConfig::new(name[0].parse().expect("a backbone's name"));
-            let device = Device::flex();
+            let device = test_device();
             let ours = match method {
                 "can" => module_tensors(&CanetConfig::new(backbone).init(&device, 0)),
                 _ => module_tensors(&PgnetConfig::new(backbone).init(&device, 0)),

@@ -5,6 +5,7 @@ use fss_backbone::{DeepStemResNetConfig, Depth, KeyStyle, Stage};
 use fss_heads::{Features, FewShotModel, Refine, Ssp, SspConfig, TrainableModel};
 use fss_support::golden::{Case, assert_close, cases, report};
 
+use crate::device::test_device;
 use crate::support::{
     assert_prediction, check_feature_gradients, check_weight_gradients, episode, filled_backbone,
     labels, shots_of, tensor, values,
@@ -25,7 +26,7 @@ fn filled_ssp(case: &Case, refine: Refine, device: &Device) -> Ssp {
 
 #[test]
 fn golden_ssp_head() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("ssp", "head_");
     for case in &cases {
         let close = |name: &str, got: Vec<f32>| {
@@ -63,7 +64,7 @@ fn golden_ssp_head() {
 }
 
 fn head_in_training(case: &Case) {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let close = |name: &str, got: Vec<f32>, tolerance: f32| {
         assert_close(&format!("{}: {name}", case.name), &got, &case.f32(name).1, tolerance);
     };
@@ -110,7 +111,7 @@ fn head_in_training(case: &Case) {
 
 #[test]
 fn golden_ssp_model() {
-    let device = Device::flex();
+    let device = test_device();
     let cases = cases("ssp", "model_");
     for case in &cases {
         let unfolded = filled_ssp(case, Refine::On, &device);
@@ -143,7 +144,7 @@ fn golden_ssp_model() {
 
 #[test]
 fn golden_ssp_train() {
-    let device = Device::flex().autodiff();
+    let device = test_device().autodiff();
     let cases = cases("ssp", "train_");
     for case in &cases {
         let close = |name: &str, got: Vec<f32>, tolerance: f32| {

@@ -12,16 +12,14 @@ use rayon::prelude::*;
 use super::exp::exp_scaled;
 use super::product::{View, ViewMut, Write, product};
 use crate::cpu::zeros;
-
-/// Beyond this the smallest weight, `exp(-2 |t|)`, leaves the range of float32.
-const MAX_TEMPERATURE: f32 = 40.0;
+use crate::pairs::MOST_TEMPERATURE;
 
 /// Strips narrower than this make the products inefficient.
 const MIN_STRIP: usize = 256;
 
 /// Whether these kernels take the temperature.
 pub(super) fn takes(temperature: f32) -> bool {
-    temperature.abs() <= MAX_TEMPERATURE
+    temperature.abs() <= MOST_TEMPERATURE
 }
 
 /// Where unit vectors come from.

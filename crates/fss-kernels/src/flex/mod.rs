@@ -11,6 +11,8 @@ mod cosine;
 mod enlarged;
 mod exp;
 mod group_norm;
+mod operands;
+mod pairs;
 mod product;
 mod resize;
 mod selection;
@@ -18,17 +20,19 @@ mod several;
 mod unit;
 
 use burn::backend::ops::ModuleOps;
-use burn::backend::tensor::FloatTensor;
 use burn::backend::{Flex, flex::FlexTensor};
-use burn::tensor::{DType, TensorData};
 
 use crate::backend::MatchingBackend;
 use crate::conv::{Activation, ConvGeometry, Residual, conv_by_steps};
 use crate::conv4d::PivotGeometry;
-use crate::cpu::{ConvShape, Epilogue, Pooling, conv2d_nchw, pool2d};
+use crate::cpu::{ConvShape, Epilogue, Pooling, conv2d_nchw};
 use crate::ops::dims;
 use crate::resize::Corners;
 use crate::self_support::{self as steps, SelfSupportConfig};
+use operands::{
+    among, enlarged_operands, float32, float32_residual, found, join, kernels, member_indices,
+    pooled, tensor, values,
+};
 
 impl MatchingBackend for Flex {
     fn resize_bilinear(x: FlexTensor, size: [usize; 2], corners: Corners) -> FlexTensor {
@@ -128,6 +132,31 @@ impl MatchingBackend for Flex {
                 tensor(found.bg_adaptive, [b, ways, c, h, w]),
             ),
             None => steps::each_way::<Self>(features, logits, config),
+        }
+    }
+
+    fn query_pairs(features: FlexTensor, temperature: f32) -> (FlexTensor, FlexTensor) {
+        let [b, c, h, w] = dims(&features);
+        match float32(&features) {
+            Some(features) if b * c * h * w > 0 => {
+                let [weights, sums] = pairs::weigh(values(&features), [b, c, h * w], temperature);
+                (tensor(weights, [b, h * w, h * w]), tensor(sums, [b, c + 1, h * w]))
+            }
+            _ => crate::pairs::weigh_by_steps::<Self>(features, temperature),
+        }
+    }
+
+    fn self_support_among(
+        features: FlexTensor,
+        weights: FlexTensor,
+        members: FlexTensor,
+        sums: FlexTensor,
+        logits: FlexTensor,
+        config: SelfSupportConfig,
+    ) -> (FlexTensor, FlexTensor, FlexTensor, FlexTensor, FlexTensor) {
+        match among([&features, &weights, &members, &sums, &logits], &config) {
+            Some([fg, bg, adaptive, members, sums]) => (fg, bg, adaptive, members, sums),
+            None => crate::pairs::among_by_steps::<Self>(features, weights, logits, config),
         }
     }
 
@@ -380,7 +409,7 @@ impl MatchingBackend for Flex {
     ) -> FlexTensor {
         match (float32(&logits), float32(&labels)) {
             (Some(logits), Some(labels)) => {
-                let sum = enlarged(&logits, &labels, ignore).sum(corners);
+                let sum = enlarged_operands(&logits, &labels, ignore).sum(corners);
                 tensor(vec![sum], [1])
             }
             _ => crate::enlarged::sum_by_steps::<Self>(logits, labels, ignore, corners),
@@ -411,99 +440,10 @@ impl MatchingBackend for Flex {
     ) -> FlexTensor {
         match (float32(&logits), float32(&labels)) {
             (Some(logits), Some(labels)) => {
-                let gradient = enlarged(&logits, &labels, ignore).backward(corners);
+                let gradient = enlarged_operands(&logits, &labels, ignore).backward(corners);
                 tensor(gradient, dims::<4>(&logits))
             }
             _ => crate::enlarged::backward_by_steps::<Self>(logits, labels, ignore, corners),
         }
     }
-}
-
-/// Contiguous logits and labels as the kernels take them.
-fn enlarged<'a>(
-    logits: &'a FlexTensor,
-    labels: &'a FlexTensor,
-    ignore: f32,
-) -> enlarged::Enlarged<'a> {
-    let ([_, classes, h, w], [_, height, width]) = (dims(logits), dims(labels));
-    enlarged::Enlarged {
-        logits: values(logits),
-        shape: [classes, h, w],
-        labels: values(labels),
-        size: [height, width],
-        ignore,
-    }
-}
-
-/// Each channel of a contiguous float32 map, pooled over square windows.
-fn pooled(x: &FlexTensor, kernel: usize, geometry: ConvGeometry, pooling: Pooling) -> FlexTensor {
-    let input: [usize; 4] = dims(x);
-    let shape = ConvShape { input, weight: [input[1], 1, kernel, kernel], geometry };
-    tensor(pool2d(values(x), &shape, pooling), shape.output_dims())
-}
-
-/// The kernels of a center-pivot convolution.
-fn kernels<'a>(
-    query: &'a FlexTensor,
-    support: &'a FlexTensor,
-    bias: &'a FlexTensor,
-) -> conv4d::Kernels<'a> {
-    conv4d::Kernels {
-        query: values(query),
-        query_side: dims::<4>(query)[3],
-        support: values(support),
-        support_side: dims::<4>(support)[3],
-        bias: values(bias),
-    }
-}
-
-/// The results of all samples, without a copy if there is only one.
-fn join(mut samples: Vec<Vec<f32>>) -> Vec<f32> {
-    if samples.len() == 1 { samples.remove(0) } else { samples.concat() }
-}
-
-/// The self-support step for all ways, if these kernels take the inputs.
-fn found(
-    features: &FlexTensor,
-    logits: &FlexTensor,
-    ways: usize,
-    config: &SelfSupportConfig,
-) -> Option<selection::Found> {
-    let [b, c, h, w] = dims(features);
-    let (features, logits) = (float32(features)?, float32(logits)?);
-    if !adaptive::takes(config.temperature) {
-        return None;
-    }
-    let (features, logits) = (values(&features), values(&logits));
-    let tile = steps::tile_for(1, h * w);
-    Some(selection::run(features, logits, [b, c, h * w], ways, config, tile))
-}
-
-/// The residual with contiguous values, if it is float32 or absent.
-fn float32_residual(residual: &Residual<Flex>) -> Option<Option<FlexTensor>> {
-    match residual {
-        Residual::None => Some(None),
-        Residual::Add(map) => float32(map).map(Some),
-    }
-}
-
-/// The tensor with contiguous values, if it is float32.
-fn float32(tensor: &FloatTensor<Flex>) -> Option<FlexTensor> {
-    if tensor.dtype() != DType::F32 {
-        return None;
-    }
-    Some(if tensor.is_contiguous() { tensor.clone() } else { tensor.to_contiguous() })
-}
-
-fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("a contiguous float32 tensor")
-}
-
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape))
-}
-
-/// The positions of a membership map that belong to the set.
-fn member_indices(members: &[f32]) -> Vec<usize> {
-    (0..members.len()).filter(|&i| members[i] > 0.5).collect()
 }

@@ -32,20 +32,14 @@ pub(super) fn run(
     for sample in 0..batch {
         let features = &features[sample * channels * positions..][..channels * positions];
         let logits = &logits[sample * ways * 2 * positions..][..ways * 2 * positions];
-        let (mut fg, mut bg) = (Vec::with_capacity(ways), Vec::with_capacity(ways));
-        for logits in logits.chunks_exact(2 * positions) {
-            let [background, foreground] = probabilities(logits, positions);
-            fg.push(members(&foreground, config.fg_threshold, config.top_k));
-            bg.push(members(&background, config.bg_threshold, config.top_k));
-        }
+        let sets =
+            logits.chunks_exact(2 * positions).map(|logits| Sets::of(logits, positions, config));
+        let (fg, bg): (Vec<_>, Vec<_>) = sets.map(|Sets { fg, bg }| (fg, bg)).unzip();
         let size = [channels, positions];
         found.fg_prototype.extend(means(features, &fg, size));
         found.bg_prototype.extend(means(features, &bg, size));
 
-        let factors: Vec<f32> = lengths[sample * positions..][..positions]
-            .iter()
-            .map(|squares| 1.0 / squares.max((UNIT_EPS * UNIT_EPS) as f32).sqrt())
-            .collect();
+        let factors = reciprocal_lengths(&lengths[sample * positions..][..positions]);
         let keys = Keys::scaled(features, &factors);
         let temperature = config.temperature;
         let adaptive = match bg.as_slice() {
@@ -65,6 +59,28 @@ pub(super) fn run(
         }
     }
     found
+}
+
+/// One over the lengths of vectors, from their squares.
+pub(super) fn reciprocal_lengths(squares: &[f32]) -> Vec<f32> {
+    squares.iter().map(|squares| 1.0 / squares.max((UNIT_EPS * UNIT_EPS) as f32).sqrt()).collect()
+}
+
+/// The foreground and the background set of one first prediction, ascending positions.
+pub(super) struct Sets {
+    pub fg: Vec<usize>,
+    pub bg: Vec<usize>,
+}
+
+impl Sets {
+    /// Of logits `[2, N]`.
+    pub(super) fn of(logits: &[f32], positions: usize, config: &SelfSupportConfig) -> Self {
+        let [background, foreground] = probabilities(logits, positions);
+        Self {
+            fg: members(&foreground, config.fg_threshold, config.top_k),
+            bg: members(&background, config.bg_threshold, config.top_k),
+        }
+    }
 }
 
 /// Softmax over the two channels.
@@ -94,7 +110,11 @@ fn members(probabilities: &[f32], threshold: f32, top_k: usize) -> Vec<usize> {
 }
 
 /// Mean features `[W, C]` of sets.
-fn means(features: &[f32], sets: &[Vec<usize>], [channels, positions]: [usize; 2]) -> Vec<f32> {
+pub(super) fn means(
+    features: &[f32],
+    sets: &[Vec<usize>],
+    [channels, positions]: [usize; 2],
+) -> Vec<f32> {
     let ways = sets.len();
     let mut weights = vec![0.0; ways * positions];
     for (row, set) in weights.chunks_exact_mut(positions).zip(sets) {

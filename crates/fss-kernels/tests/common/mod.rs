@@ -1,7 +1,12 @@
 //! What the tests of this crate share.
 #![allow(dead_code)]
 
+#[path = "../../../../tests/support/device.rs"]
+mod device;
+
 use burn::tensor::{Device, Tensor, TensorData};
+#[allow(unused_imports, reason = "not every test needs a device")]
+pub use device::test_device;
 use fss_support::fill;
 
 /// Reproducible values in `-1..1`; another `name` gives others.

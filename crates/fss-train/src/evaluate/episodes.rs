@@ -16,6 +16,8 @@ use crate::{EpisodeData, TrainError};
 /// An episode with its masks, and those images that have no features yet.
 pub(super) struct EpisodeInput {
     pub run: usize,
+    /// Its place among the episodes drawn for its seed.
+    pub place: usize,
     pub episode: Episode,
     /// Positions of the supports in force.
     pub supports: Vec<usize>,
@@ -29,15 +31,17 @@ pub(super) struct EpisodeInput {
 
 struct Job {
     run: usize,
+    place: usize,
     episode: Episode,
     supports: Vec<usize>,
     /// Images to read beside the masks.
     images: HashSet<usize>,
 }
 
-/// Reads the masks of all episodes in order; an image only where its features will be computed.
+/// Reads the masks of all episodes; an image only where its features will be computed.
 ///
-/// With reuse this is its first use. If its features are dropped later, the evaluation reads it
+/// With reuse the episodes of a query follow each other, whatever their seeds, and images are read at their
+/// first use. Else the order is that of the draws. If its features are dropped later, the evaluation reads it
 /// again itself.
 pub(super) fn read_ahead(
     data: &EpisodeData,
@@ -49,17 +53,21 @@ pub(super) fn read_ahead(
     let reuses = plan.reuse != FeatureReuse::Off;
     let plan = plan.clone();
     let (transform, options) = (plan.protocol.transform(data.benchmark()), plan.loader);
-    let episodes = runs
-        .into_iter()
-        .enumerate()
-        .flat_map(|(run, episodes)| episodes.into_iter().map(move |episode| (run, episode)));
-    let jobs = episodes.map(move |(run, episode)| {
+    let mut episodes: Vec<(usize, usize, Episode)> = Vec::new();
+    for (run, drawn) in runs.into_iter().enumerate() {
+        let placed = drawn.into_iter().enumerate();
+        episodes.extend(placed.map(|(place, episode)| (run, place, episode)));
+    }
+    if reuses {
+        episodes.sort_by_key(|(_, _, episode)| episode.query);
+    }
+    let jobs = episodes.into_iter().map(move |(run, place, episode)| {
         let supports = plan.supports_of(&episode);
         let images = std::iter::once(episode.query)
             .chain(supports.iter().copied())
             .filter(|&position| seen.insert(position) || !reuses)
             .collect();
-        Ok(Job { run, episode, supports, images })
+        Ok(Job { run, place, episode, supports, images })
     });
     let dataset = Arc::clone(&data.dataset);
     OrderedLoader::new(jobs, options, move |job| Ok(read(&dataset, &transform, cams.as_ref(), job)))
@@ -71,7 +79,7 @@ fn read(
     cams: Option<&CamReader>,
     job: Job,
 ) -> Result<EpisodeInput, TrainError> {
-    let Job { run, episode, supports, images: wanted } = job;
+    let Job { run, place, episode, supports, images: wanted } = job;
     let mut images = HashMap::new();
     let masks = std::iter::once(episode.query)
         .chain(supports.iter().copied())
@@ -91,5 +99,5 @@ fn read(
         Some(reader) => reader.read_all(dataset, episode.query, &supports, episode.class)?,
         None => Vec::new(),
     };
-    Ok(EpisodeInput { run, episode, supports, masks, images, cams })
+    Ok(EpisodeInput { run, place, episode, supports, masks, images, cams })
 }

@@ -43,6 +43,18 @@ impl Default for FeatureReuse {
     }
 }
 
+impl FeatureReuse {
+    /// The part of one of so many devices, which share the memory.
+    pub(crate) fn share(&self, devices: usize) -> Self {
+        match self {
+            Self::Off => Self::Off,
+            Self::On { budget_bytes, spill } => {
+                Self::On { budget_bytes: budget_bytes / devices.max(1), spill: spill.clone() }
+            }
+        }
+    }
+}
+
 /// What a [`FeatureCache`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct CacheCounts {

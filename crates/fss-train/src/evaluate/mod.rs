@@ -1,7 +1,9 @@
 //! Evaluation: how well a model segments classes that it was not trained on.
 
+mod devices;
 mod episodes;
 mod features;
+mod merge;
 mod novelty;
 mod plan;
 mod protocol;
@@ -9,6 +11,7 @@ mod result;
 mod run;
 mod score;
 
+pub use devices::evaluate_on;
 pub use features::{CacheCounts, FeatureCache, FeatureReuse, Spill};
 pub use fss_data::transform::Compare;
 pub use fss_heads::ShotRule;

@@ -9,7 +9,7 @@ use fss_heads::ShotRule;
 use super::{FeatureReuse, Protocol, SeenClasses, Supports, TrainedFold};
 use crate::cams::{CamReader, Cams};
 use crate::data::placed;
-use crate::{EpisodeData, TrainError};
+use crate::{EpisodeData, Shard, TrainError};
 
 /// What is to be measured.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,8 @@ pub struct EvaluationPlan {
     /// Where the coarse maps come from, for models that read them
     /// ([`cam_grid`](fss_heads::FewShotModel::cam_grid)).
     pub cams: Option<Cams>,
+    /// The share of the episodes that is measured.
+    pub shard: Shard,
 }
 
 impl EvaluationPlan {
@@ -57,6 +59,7 @@ impl EvaluationPlan {
             reuse: FeatureReuse::default(),
             loader: LoaderOptions { threads: 1, prefetch: 8 },
             cams: None,
+            shard: Shard::WHOLE,
         }
     }
 
@@ -65,7 +68,7 @@ impl EvaluationPlan {
         Self::published(Protocol::Official, Benchmark::Pascal, shot)
     }
 
-    /// Draws the episodes of one seed.
+    /// Draws all episodes of one seed, whatever the shard.
     ///
     /// # Errors
     /// [`TrainError::Data`] if a class has too few images for the shot; under the HSNet protocol as

@@ -1,17 +1,18 @@
 //! What an evaluation gives.
 
 use std::collections::BTreeSet;
+use std::ops::Add;
 
 use fss_data::ClassId;
 use fss_data::episode::Episode;
 use fss_data::folds::Fold;
 use fss_data::lists::Standing;
 use fss_heads::ShotRule;
-use fss_metrics::{MetricReport, Spread};
+use fss_metrics::{BinaryCounts, MetricReport, Spread};
 use serde::{Deserialize, Serialize};
 
 use super::{CacheCounts, Novelty, Protocol};
-use crate::EpisodeData;
+use crate::{EpisodeData, Shard};
 
 /// Where the supports of an episode come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -63,8 +64,11 @@ pub struct Evaluation {
     /// Whether the episodes were drawn from the published lists, under a protocol that has lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lists: Option<Standing>,
-    /// Episodes of every seed.
+    /// Episodes of every seed, those of other shards included.
     pub episodes: usize,
+    /// The share of them that was measured, if not all.
+    #[serde(default, skip_serializing_if = "Shard::is_whole")]
+    pub shard: Shard,
     /// What "deviation" means.
     pub deviation: Deviation,
     /// Mean IoU over the seeds; `None` if a seed has none.
@@ -104,6 +108,8 @@ pub struct FeatureUse {
 }
 
 impl FeatureUse {
+    pub(crate) const NONE: Self = Self { images_shown: 0, backbone_passes: 0, read_from_disk: 0 };
+
     pub(crate) fn of(counts: CacheCounts) -> Self {
         Self {
             images_shown: counts.from_memory + counts.from_disk + counts.computed,
@@ -115,6 +121,18 @@ impl FeatureUse {
     /// How many times less often the backbone ran than the published code would run it.
     pub fn saving(&self) -> f64 {
         self.images_shown as f64 / self.backbone_passes.max(1) as f64
+    }
+}
+
+impl Add for FeatureUse {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            images_shown: self.images_shown + other.images_shown,
+            backbone_passes: self.backbone_passes + other.backbone_passes,
+            read_from_disk: self.read_from_disk + other.read_from_disk,
+        }
     }
 }
 
@@ -142,6 +160,8 @@ pub struct EpisodeRecord {
     pub supports: Vec<String>,
     /// Foreground IoU; `None` where neither truth nor prediction has foreground.
     pub iou: Option<f64>,
+    /// The pixels that it was computed from.
+    pub counts: BinaryCounts,
 }
 
 impl EpisodeRecord {
@@ -149,14 +169,15 @@ impl EpisodeRecord {
         data: &EpisodeData,
         episode: &Episode,
         supports: &[usize],
-        iou: Option<f64>,
+        counts: BinaryCounts,
     ) -> Self {
         let id = |position: usize| data.dataset.ids[position].clone();
         Self {
             class: episode.class,
             query: id(episode.query),
             supports: supports.iter().map(|&position| id(position)).collect(),
-            iou,
+            iou: counts.iou(),
+            counts,
         }
     }
 }
@@ -180,20 +201,4 @@ pub(super) fn spread(
 ) -> Option<Spread> {
     let values: Option<Vec<f64>> = runs.iter().map(|run| score(&run.scores)).collect();
     Spread::of(values?)
-}
-
-/// The scores of the classes `tested` over the runs.
-pub(super) fn class_scores(
-    data: &EpisodeData,
-    tested: &[ClassId],
-    runs: &[SeedRun],
-) -> Vec<ClassScore> {
-    tested
-        .iter()
-        .map(|&class| ClassScore {
-            class,
-            name: data.dataset.class_name(class).to_owned(),
-            iou: Spread::of(runs.iter().filter_map(|run| run.class_iou(class))),
-        })
-        .collect()
 }

@@ -1,18 +1,18 @@
 //! The evaluation itself.
 
 use burn::tensor::{Device, Tensor};
+use fss_data::ClassId;
 use fss_data::episode::Episode;
 use fss_data::loader::LoaderOptions;
-use fss_heads::{Features, FewShotModel, Shot, ShotRule};
+use fss_heads::{Features, FewShotModel, PreparedQuery, Shot, ShotRule};
 use fss_metrics::{BinaryCounts, vote};
 use ndarray::Array2;
 
 use super::episodes::{EpisodeInput, read_ahead};
-use super::result::{class_scores, spread};
 use super::score::Metrics;
 use super::{
-    Deviation, EpisodeRecord, Evaluation, EvaluationPlan, FeatureCache, FeatureReuse, FeatureUse,
-    Novelty, Protocol, SeedRun,
+    ClassScore, Deviation, EpisodeRecord, Evaluation, EvaluationPlan, FeatureCache, FeatureReuse,
+    FeatureUse, Novelty, Protocol,
 };
 use crate::observer::EvaluationObserver;
 use crate::tensor::{cam_batch, image_tensor, mask_tensor, prediction};
@@ -37,11 +37,12 @@ pub struct EpisodeOutcome<'a> {
     pub running_miou: Option<f64>,
 }
 
-/// Measures a model on the episodes of `data`.
+/// Measures a model on the episodes of `data`, or on the plan's [shard](crate::Shard) of them.
 ///
 /// The features of each image are computed once (see [`FeatureReuse`]) and serve all episodes,
-/// shots and seeds; each image passes through the backbone alone, so that every score is equal to
-/// that of computing them anew for every episode, to the last bit.
+/// shots and seeds; each image passes through the backbone alone, and each query is made ready once for all its
+/// episodes ([`FewShotModel::prepare_query`]). Every score is equal to that of doing so anew for every episode, to
+/// the last bit. Episodes are segmented in the order of their queries.
 ///
 /// # Errors
 /// [`TrainError`] for files that cannot be read, episodes that cannot be drawn, a full disk;
@@ -62,14 +63,18 @@ pub fn evaluate<M: FewShotModel>(
     if let Some(warning) = novelty.warning() {
         tracing::warn!("{warning}");
     }
-    let drawn =
-        plan.seeds.iter().map(|&seed| plan.draw(data, seed)).collect::<Result<Vec<_>, _>>()?;
+    let drawn = plan.seeds.iter().map(|&seed| Ok(plan.shard.pick(plan.draw(data, seed)?)));
+    let drawn = drawn.collect::<Result<Vec<_>, TrainError>>()?;
     let cams = plan.cam_reader(model.cam_grid(), data, &drawn)?;
     let mut cache = FeatureCache::new(&plan.reuse, device)?;
     let metrics = || Metrics::new(plan.protocol, data.fold.classes(), &tested);
-    let mut runs: Vec<(Metrics, Vec<EpisodeRecord>)> =
-        plan.seeds.iter().map(|_| (metrics(), Vec::new())).collect();
+    let mut runs: Vec<(Metrics, Vec<Option<EpisodeRecord>>)> =
+        drawn.iter().map(|episodes| (metrics(), vec![None; episodes.len()])).collect();
+    for (&seed, episodes) in plan.seeds.iter().zip(&drawn) {
+        observer.seed_started(seed, episodes.len());
+    }
 
+    let mut prepared = Prepared(None);
     for input in read_ahead(data, drawn, plan, cams)? {
         if stop.is_requested() {
             return Err(TrainError::Interrupted { what: "the evaluation" });
@@ -77,14 +82,12 @@ pub fn evaluate<M: FewShotModel>(
         let input = input??;
         let (metrics, records) = &mut runs[input.run];
         let seed = plan.seeds[input.run];
-        if records.is_empty() {
-            observer.seed_started(seed, plan.episodes);
-        }
         let EpisodeInput { episode, supports, masks, .. } = &input;
-        let prediction = segment(model, data, plan, device, &mut cache, &input)?;
+        let reused = (&mut cache, &mut prepared);
+        let prediction = segment(model, data, plan, device, reused, &input)?;
         let counts = BinaryCounts::compare_maps(prediction.view(), masks[0].view())?;
         metrics.add(episode.index, &counts, episode.class)?;
-        records.push(EpisodeRecord::new(data, episode, supports, counts.iou()));
+        records[input.place] = Some(EpisodeRecord::new(data, episode, supports, counts));
         observer.episode_finished(&EpisodeOutcome {
             seed,
             episode,
@@ -96,13 +99,8 @@ pub fn evaluate<M: FewShotModel>(
         });
     }
 
-    let runs: Vec<SeedRun> = plan
-        .seeds
-        .iter()
-        .zip(runs)
-        .map(|(&seed, (metrics, records))| SeedRun::new(seed, metrics.report(), records))
-        .collect();
-    Ok(Evaluation {
+    let name = |&class: &ClassId| data.dataset.class_name(class).to_owned();
+    let evaluation = Evaluation {
         protocol: plan.protocol,
         model: plan.model.clone(),
         novelty,
@@ -121,14 +119,21 @@ pub fn evaluate<M: FewShotModel>(
             Protocol::Hsnet(_) => Some(data.hsnet_lists()?.origin.standing),
         },
         episodes: plan.episodes,
+        shard: plan.shard,
         deviation: Deviation::Sample,
-        miou: spread(&runs, |scores| scores.miou),
-        fb_iou: spread(&runs, |scores| scores.fb_iou),
-        mean_episode_iou: spread(&runs, |scores| scores.mean_episode_iou),
-        classes: class_scores(data, &tested, &runs),
+        miou: None,
+        fb_iou: None,
+        mean_episode_iou: None,
+        classes: tested
+            .iter()
+            .map(|class| ClassScore { class: *class, name: name(class), iou: None })
+            .collect(),
         features: FeatureUse::of(cache.counts()),
-        runs,
-    })
+        runs: Vec::new(),
+    };
+    let seeds = plan.seeds.iter().copied();
+    let records = runs.into_iter().map(|(_, records)| records.into_iter().flatten().collect());
+    evaluation.scored(seeds.zip(records).collect())
 }
 
 /// The prediction `[H, W]` (0 / 1) of one episode, as [`evaluate`] makes it under a plan.
@@ -152,8 +157,33 @@ pub fn predict_episode<M: FewShotModel>(
     let cams = plan.cam_reader(model.cam_grid(), data, &drawn)?;
     let mut inputs = read_ahead(data, drawn, &plan, cams)?;
     match inputs.next() {
-        Some(input) => segment(model, data, &plan, device, &mut cache, &input??),
+        Some(input) => {
+            let reused = (&mut cache, &mut Prepared(None));
+            segment(model, data, &plan, device, reused, &input??)
+        }
         None => Err(TrainError::Interrupted { what: "reading the episode" }),
+    }
+}
+
+/// The query that was segmented last, made ready, and the class whose coarse map it carries.
+struct Prepared(Option<((usize, Option<ClassId>), PreparedQuery)>);
+
+impl Prepared {
+    fn get<M: FewShotModel>(
+        &mut self,
+        model: &M,
+        key: (usize, Option<ClassId>),
+        query: &Features,
+    ) -> Result<&PreparedQuery, TrainError> {
+        if self.0.as_ref().is_none_or(|(known, _)| *known != key) {
+            // The old one goes before the new one is made: both at once could fill the memory.
+            self.0 = None;
+            self.0 = Some((key, model.prepare_query(query)?));
+        }
+        match &self.0 {
+            Some((_, prepared)) => Ok(prepared),
+            None => unreachable!("it has just been made"),
+        }
     }
 }
 
@@ -162,7 +192,7 @@ fn segment<M: FewShotModel>(
     data: &EpisodeData,
     plan: &EvaluationPlan,
     device: &Device,
-    cache: &mut FeatureCache,
+    (cache, prepared): (&mut FeatureCache, &mut Prepared),
     input: &EpisodeInput,
 ) -> Result<Array2<u8>, TrainError> {
     let transform = plan.protocol.transform(data.benchmark());
@@ -195,10 +225,12 @@ fn segment<M: FewShotModel>(
         })
         .collect::<Result<Vec<_>, TrainError>>()?;
     let query = features(input.episode.query, 0)?;
+    let class = (!input.cams.is_empty()).then_some(input.episode.class);
+    let query = prepared.get(model, (input.episode.query, class), &query)?;
     let (height, width) = input.masks[0].dim();
     let predict = |shots: &[Shot]| {
         let support = model.encode_support(shots)?;
-        prediction(model.segment(&support, &query, [height, width])?)
+        prediction(model.segment_prepared(&support, query, [height, width])?)
     };
     match plan.shot_rule.unwrap_or_else(|| model.shot_rule()) {
         ShotRule::Joint => predict(&shots),

@@ -1,6 +1,7 @@
 //! Base, novel and total mean IoU over whole images.
 
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use burn::tensor::{Device, Tensor};
 use fss_data::gfss::Shown;
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use super::data::GfssData;
 use super::observer::GfssObserver;
+use crate::devices::share_out;
+use crate::shard::{Shard, same};
 use crate::tensor::{enlarged_labels, image_tensor};
 use crate::{Stop, TrainError};
 
@@ -34,8 +37,11 @@ pub struct GfssEvaluation {
     pub model: String,
     /// The data set, fold and split.
     pub data: String,
-    /// Images measured.
+    /// Images of the set, those of other shards included.
     pub images: usize,
+    /// The share of them that was measured, if not all.
+    #[serde(default, skip_serializing_if = "Shard::is_whole")]
+    pub shard: Shard,
     /// Names of the classes in the order of their indices, base first.
     pub names: Vec<String>,
     /// One for each seed.
@@ -43,6 +49,30 @@ pub struct GfssEvaluation {
 }
 
 impl GfssEvaluation {
+    /// Puts together what several processes measured, each a [`Shard`] of the same evaluation. The result is that
+    /// of one process that measured all images.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] if shards are missing, there twice, or belong to different evaluations.
+    pub fn merge(parts: Vec<Self>) -> Result<Self, TrainError> {
+        let parts = parts.into_iter().map(|part| (part.shard, part)).collect();
+        let (shard, parts) = Shard::join(parts)?;
+        let mut whole = Self { shard, ..parts[0].clone() };
+        for part in &parts[1..] {
+            same(&part.model, &whole.model, "the model")?;
+            same(&part.data, &whole.data, "the data set")?;
+            same(&part.images, &whole.images, "the number of images")?;
+            same(&part.names, &whole.names, "the classes")?;
+            let seeds = |of: &Self| of.seeds.iter().map(|seed| seed.seed).collect::<Vec<_>>();
+            same(&seeds(part), &seeds(&whole), "the seeds")?;
+            for (sum, more) in whole.seeds.iter_mut().zip(&part.seeds) {
+                sum.metric.merge(&more.metric)?;
+                sum.scores = sum.metric.scores();
+            }
+        }
+        Ok(whole)
+    }
+
     /// Mean and deviation over the seeds of one score.
     pub fn spread(&self, score: fn(&GeneralizedScores) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.seeds.iter().filter_map(|seed| score(&seed.scores)))
@@ -62,6 +92,24 @@ pub fn original_size_labels(logits: Tensor<4>, size: [usize; 2]) -> Result<Array
     enlarged_labels(logits, [size[0].max(size[1]); 2], size)
 }
 
+/// How images are read and shown to the network.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measure {
+    /// Side of the square that they are brought to, in pixels.
+    pub side: usize,
+    /// Threads that read images ahead. The scores do not depend on them.
+    pub loader: LoaderOptions,
+    /// The share of the images that is measured.
+    pub shard: Shard,
+}
+
+impl Measure {
+    /// All images, in squares of `side` pixels.
+    pub fn all(side: usize, loader: LoaderOptions) -> Self {
+        Self { side, loader, shard: Shard::WHOLE }
+    }
+}
+
 /// An image ready to be measured.
 struct Measured {
     image: Array3<f32>,
@@ -77,7 +125,7 @@ enum CompareAt {
     Network,
 }
 
-/// The published evaluation: every image of the validation part, brought to a square of `side` pixels,
+/// The published evaluation: every image of the validation part, brought to a square,
 /// labels compared at the image's own size; one confusion matrix over all.
 ///
 /// # Errors
@@ -86,13 +134,52 @@ enum CompareAt {
 pub fn evaluate_generalized<M: GeneralizedModel>(
     model: &M,
     data: &GfssData,
-    side: usize,
-    loader: LoaderOptions,
+    how: Measure,
     device: &Device,
     observer: &mut dyn GfssObserver,
     stop: &Stop,
 ) -> Result<GeneralizedMetric, TrainError> {
-    measure(model, data, [side; 2], CompareAt::Image, loader, device, observer, stop)
+    measure(model, data, how, CompareAt::Image, device, observer, stop)
+}
+
+/// As [`evaluate_generalized`], on several devices at once: each has a copy of the model, a thread, and every
+/// so-many-th image.
+///
+/// # Errors
+/// As there.
+pub fn evaluate_generalized_on<M: GeneralizedModel + Send>(
+    models: Vec<(M, Device)>,
+    data: &GfssData,
+    how: Measure,
+    observer: &mut dyn GfssObserver,
+    stop: &Stop,
+) -> Result<GeneralizedMetric, TrainError> {
+    if let [(model, device)] = models.as_slice() {
+        return evaluate_generalized(model, data, how, device, observer, stop);
+    }
+    observer.measuring(how.shard.count(data.val.dataset.len()));
+    let shards = how.shard.split(models.len());
+    let work = |((model, device), shard): ((M, Device), Shard), sender, stop: &Stop| {
+        let how = Measure { shard, ..how };
+        evaluate_generalized(&model, data, how, &device, &mut Told(sender), stop)
+    };
+    let workers = models.into_iter().zip(shards).collect();
+    let parts = share_out(workers, stop, work, |()| observer.image_measured())?;
+    let empty = GeneralizedMetric::new(data.count().base, parts[0].novel());
+    parts.iter().try_fold(empty, |mut sum, part| {
+        sum.merge(part)?;
+        Ok(sum)
+    })
+}
+
+/// Says when a device has measured an image.
+struct Told(Sender<()>);
+
+impl GfssObserver for Told {
+    fn image_measured(&mut self) {
+        // Nobody listens any more if the evaluation has failed elsewhere.
+        let _ = self.0.send(());
+    }
 }
 
 /// The validation in training: as [`evaluate_generalized`], but labels are brought to the square, too, and
@@ -103,22 +190,19 @@ pub fn evaluate_generalized<M: GeneralizedModel>(
 pub fn evaluate_at_network_size<M: GeneralizedModel>(
     model: &M,
     data: &GfssData,
-    side: usize,
-    loader: LoaderOptions,
+    how: Measure,
     device: &Device,
     observer: &mut dyn GfssObserver,
     stop: &Stop,
 ) -> Result<GeneralizedMetric, TrainError> {
-    measure(model, data, [side; 2], CompareAt::Network, loader, device, observer, stop)
+    measure(model, data, how, CompareAt::Network, device, observer, stop)
 }
 
-#[allow(clippy::too_many_arguments)] // one private function behind two public ones
 fn measure<M: GeneralizedModel>(
     model: &M,
     data: &GfssData,
-    side: [usize; 2],
+    Measure { side, loader, shard }: Measure,
     compare: CompareAt,
-    loader: LoaderOptions,
     device: &Device,
     observer: &mut dyn GfssObserver,
     stop: &Stop,
@@ -134,7 +218,7 @@ fn measure<M: GeneralizedModel>(
     }
     let shown = if novel == 0 { Shown::Base } else { Shown::All };
     let (dataset, classes) = (Arc::clone(&data.val.dataset), data.classes.clone());
-    let fit = FitSquare::rectangle(side);
+    let fit = FitSquare::rectangle([side; 2]);
     let read = move |position: usize| {
         let sample = dataset.load(position)?;
         let what = dataset.mask_path(position).display().to_string();
@@ -143,10 +227,10 @@ fn measure<M: GeneralizedModel>(
         let truth = if compare == CompareAt::Network { fit.labels(&truth)? } else { truth };
         Ok(Measured { image: fit.image(&sample.image)?, truth })
     };
-    let count = data.val.dataset.len();
-    observer.measuring(count);
+    let positions = shard.pick((0..data.val.dataset.len()).collect());
+    observer.measuring(positions.len());
     let mut metric = GeneralizedMetric::new(base, novel);
-    for measured in OrderedLoader::new((0..count).map(Ok), loader, read)? {
+    for measured in OrderedLoader::new(positions.into_iter().map(Ok), loader, read)? {
         if stop.is_requested() {
             return Err(TrainError::Interrupted { what: "the evaluation" });
         }

@@ -3,6 +3,7 @@
 use fss_metrics::{GeneralizedScores, Spread};
 
 use super::evaluate::GfssEvaluation;
+use crate::report::shard_line;
 
 /// A name and how its values are made of something.
 type Named<T, V> = (&'static str, fn(&T) -> V);
@@ -45,6 +46,9 @@ pub fn generalized_table(evaluation: &GfssEvaluation) -> String {
         evaluation.images,
         lines(&rows)
     );
+    if let Some(line) = shard_line(evaluation.shard) {
+        text = format!("{line}\n{text}");
+    }
     let mut head = vec!["class".to_owned()];
     head.extend(
         evaluation

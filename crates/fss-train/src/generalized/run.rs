@@ -10,7 +10,7 @@ use fss_data::loader::LoaderOptions;
 use fss_heads::generalized::entries;
 
 use super::data::GfssData;
-use super::evaluate::{GfssEvaluation, GfssSeed, evaluate_generalized};
+use super::evaluate::{GfssEvaluation, GfssSeed, Measure, evaluate_generalized};
 use super::model::StagedModel;
 use super::observer::GfssObserver;
 use super::recipe::{GfssRecipe, Stage};
@@ -18,7 +18,7 @@ use super::report::generalized_json;
 use super::select::Selected;
 use super::session::Session;
 use crate::trainer::{Start, files};
-use crate::{Stop, TrainError};
+use crate::{Shard, Stop, TrainError};
 
 /// All that a run needs.
 #[derive(Debug, Clone)]
@@ -152,8 +152,8 @@ pub fn train_generalized<M: StagedModel>(
     for outcome in &seeds {
         let model = outcome.model.inference();
         let side = run.recipe.samples.side;
-        let metric =
-            evaluate_generalized(&model, &run.data, side, run.loader, &run.device, observer, stop)?;
+        let how = Measure::all(side, run.loader);
+        let metric = evaluate_generalized(&model, &run.data, how, &run.device, observer, stop)?;
         let scores = metric.scores();
         measured.push(GfssSeed { seed: Some(outcome.seed), metric, scores });
     }
@@ -162,6 +162,7 @@ pub fn train_generalized<M: StagedModel>(
         model: format!("{} with {}", run.recipe.model.kind.name(), run.recipe.backbone),
         data: describe(run),
         images: run.data.val.dataset.len(),
+        shard: Shard::WHOLE,
         names: run.data.names(novel),
         seeds: measured,
     };

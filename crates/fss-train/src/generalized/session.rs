@@ -9,7 +9,6 @@ use fss_data::loader::OrderedLoader;
 use fss_heads::{ClassCount, LabelledBatch};
 use serde::{Deserialize, Serialize};
 
-use super::evaluate_at_network_size;
 use super::model::StagedModel;
 use super::observer::{GfssObserver, GfssValidation};
 use super::recipe::{GfssRecipe, Precision, Stage};
@@ -17,6 +16,7 @@ use super::run::{GfssRun, half_type};
 use super::scaler::LossScaler;
 use super::select::{Selected, Selection};
 use super::step::{StageBatch, generalized_groups, generalized_step_on};
+use super::{Measure, evaluate_at_network_size};
 use crate::checkpoint::{Checkpoint, CheckpointFolder, Position};
 use crate::log::{LogEntry, RunLog};
 use crate::optim::{NamedOptimizer, Rule};
@@ -319,16 +319,8 @@ impl<'a, M: StagedModel> Session<'a, M> {
         let run = self.run;
         let epoch = self.done / self.per_epoch - 1;
         let model = self.model.inference();
-        let side = run.recipe.samples.side;
-        let metric = evaluate_at_network_size(
-            &model,
-            &run.data,
-            side,
-            run.loader,
-            &run.device,
-            observer,
-            stop,
-        )?;
+        let how = Measure::all(run.recipe.samples.side, run.loader);
+        let metric = evaluate_at_network_size(&model, &run.data, how, &run.device, observer, stop)?;
         let scores = metric.scores();
         let selection = self.selection();
         let kept = selection.replaces(&scores, self.kept.as_ref().map(|(kept, _)| kept));

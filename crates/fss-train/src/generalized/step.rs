@@ -1,15 +1,15 @@
 //! One iteration of either stage.
 
-use burn::optim::GradientsParams;
-use burn::tensor::{Device, Tensor};
-use fss_heads::{LabelledBatch, Losses, Statistic};
+use burn::tensor::Device;
+use fss_heads::LabelledBatch;
 
 use super::model::StagedModel;
 use super::recipe::GfssOptim;
 use super::scaler::LossScaler;
 use crate::TrainError;
 use crate::observer::IterationReport;
-use crate::optim::{Group, NamedOptimizer, clip_gradients, mean_gradients, scale_gradients};
+use crate::optim::{Group, NamedOptimizer, clip_gradients, scale_gradients};
+use crate::parallel::Found;
 
 /// The images of an iteration.
 #[derive(Debug, Clone)]
@@ -69,99 +69,6 @@ impl StageBatch {
     }
 }
 
-/// What one device, or several together, found out about a batch.
-struct Found {
-    /// Unweighted parts of the loss.
-    terms: Vec<(&'static str, Option<f64>)>,
-    /// The loss; `None` if no pixel counts.
-    loss: Option<f64>,
-    /// Gradients of the scaled loss; `None` if no pixel counts.
-    gradients: Option<GradientsParams>,
-    statistics: Vec<Statistic>,
-}
-
-/// Loss and gradient of a batch on the device of the model.
-fn differentiate<M: StagedModel>(
-    model: &M,
-    batch: &StageBatch,
-    scale: f64,
-) -> Result<Found, TrainError> {
-    let Losses { total, terms, statistics } = model.losses(batch)?;
-    let value_of = |value: &Tensor<1>| value.to_data().iter::<f64>().next().unwrap_or(f64::NAN);
-    let terms: Vec<(&'static str, Option<f64>)> =
-        terms.iter().map(|term| (term.name, term.value.as_ref().map(value_of))).collect();
-    let counts = terms.iter().any(|(_, value)| value.is_some());
-    let loss = counts.then(|| value_of(&total));
-    let gradients = loss.is_some_and(f64::is_finite).then(|| {
-        let scaled = if scale == 1.0 { total } else { total * scale };
-        GradientsParams::from_grads(scaled.backward(), model)
-    });
-    Ok(Found { terms, loss, gradients, statistics })
-}
-
-/// Loss and gradient of a batch in equal shares on several devices: each has a copy of the model and a
-/// thread, and the means of losses, gradients and statistics count (data parallelism). Norms look at the
-/// share of their own device.
-fn differentiate_on<M: StagedModel>(
-    model: &M,
-    batch: &StageBatch,
-    scale: f64,
-    devices: &[Device],
-) -> Result<Found, TrainError> {
-    let home = batch_device(batch);
-    let parts: Vec<Result<Found, TrainError>> = std::thread::scope(|scope| {
-        let shares = batch.shares(devices).into_iter().zip(devices);
-        let threads: Vec<_> = shares
-            .map(|(share, device)| {
-                let copy = model.clone().fork(device);
-                scope.spawn(move || differentiate(&copy, &share, scale))
-            })
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| {
-                thread.join().unwrap_or_else(|_| {
-                    Err(TrainError::setting(
-                        "a device failed in the middle of a step",
-                        "train on fewer devices; the last checkpoint is kept",
-                    ))
-                })
-            })
-            .collect()
-    });
-    let parts = parts.into_iter().collect::<Result<Vec<_>, _>>()?;
-    let counting: Vec<Found> = parts.into_iter().filter(|part| part.loss.is_some()).collect();
-    let count = counting.len() as f64;
-    let Some(first) = counting.first() else {
-        return Ok(Found {
-            terms: Vec::new(),
-            loss: None,
-            gradients: None,
-            statistics: Vec::new(),
-        });
-    };
-    let terms = first.terms.iter().enumerate().map(|(i, (name, _))| {
-        let values: Vec<f64> = counting.iter().filter_map(|part| part.terms[i].1).collect();
-        (*name, (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64))
-    });
-    let terms = terms.collect();
-    let loss = Some(counting.iter().filter_map(|part| part.loss).sum::<f64>() / count);
-    let statistics = first.statistics.iter().enumerate().map(|(i, statistic)| {
-        let values = counting.iter().map(|part| part.statistics[i].value.clone().to_device(&home));
-        let sum = values.reduce(|sum, value| sum + value);
-        Statistic::new(
-            statistic.name,
-            sum.unwrap_or_else(|| statistic.value.clone()) / count as f32,
-        )
-    });
-    let statistics = statistics.collect();
-    let finite = counting.iter().all(|part| part.gradients.is_some());
-    let gradients: Vec<GradientsParams> =
-        counting.into_iter().filter_map(|part| part.gradients).collect();
-    let gradients = finite.then(|| mean_gradients(model, gradients, &home));
-    Ok(Found { terms, loss, gradients, statistics })
-}
-
 fn batch_device(batch: &StageBatch) -> Device {
     match batch {
         StageBatch::Base(batch) | StageBatch::Novel { novel: batch, .. } => batch.images.device(),
@@ -202,22 +109,21 @@ pub fn generalized_step_on<M: StagedModel>(
     devices: &[Device],
 ) -> Result<(M, IterationReport, Option<f64>), TrainError> {
     let scale = scaler.as_ref().map_or(1.0, |scaler| scaler.scale());
-    let Found { terms, loss, gradients, statistics } = match devices {
-        [] | [_] => differentiate(&model, batch, scale)?,
-        several => differentiate_on(&model, batch, scale, several)?,
+    let found = match devices {
+        [] | [_] => Found::of(&model, model.losses(batch)?, scale),
+        several => {
+            let (shares, home) = (batch.shares(several), batch_device(batch));
+            Found::on_devices(&model, shares, several, &home, scale, M::losses)?
+        }
     };
+    if found.loss.is_some() && found.gradients.is_none() {
+        return Err(found.non_finite(iteration));
+    }
+    let Found { terms, loss, gradients, statistics } = found;
     let report = IterationReport { iteration, iterations, rate, loss, terms };
-    if loss.is_none() {
+    let Some(mut gradients) = gradients else {
         tracing::warn!("iteration {iteration}: no pixel of the batch counts; it is passed over");
         return Ok((model, report, None));
-    }
-    let Some(mut gradients) = gradients else {
-        let terms = report.terms.iter().map(|(name, value)| match value {
-            Some(value) => format!("{name} {value}"),
-            None => format!("{name} without a pixel that counts"),
-        });
-        let terms = terms.collect::<Vec<_>>().join(", ");
-        return Err(TrainError::NonFiniteLoss { iteration, terms });
     };
     if scale != 1.0 {
         scale_gradients(&mut gradients, &model, 1.0 / scale);

@@ -8,7 +8,7 @@ mod table;
 
 pub use html::{HtmlReport, Panel, PanelImage};
 pub use panels::{save_evaluation_panels, save_panels};
-pub(crate) use table::{align, percent};
+pub(crate) use table::{align, percent, shard_line};
 pub use table::{comparison_table, evaluation_table};
 
 use crate::evaluate::Evaluation;

@@ -105,7 +105,7 @@ pub fn save_evaluation_panels<M: FewShotModel>(
 ) -> Result<Vec<PathBuf>, TrainError> {
     std::fs::create_dir_all(folder).map_err(|e| TrainError::io("create folder", folder, e))?;
     let Some(run) = evaluation.runs.first() else { return Ok(Vec::new()) };
-    let drawn = plan.draw(data, run.seed)?;
+    let drawn = evaluation.shard.pick(plan.draw(data, run.seed)?);
     let mut files = Vec::new();
     for (shown, word) in Shown::ALL {
         for (number, place) in shown.places(&run.drawn, each).into_iter().enumerate() {
@@ -174,7 +174,13 @@ mod tests {
 
     #[test]
     fn the_best_and_the_worst() {
-        let one = |iou| EpisodeRecord { class: 1, query: "q".into(), supports: Vec::new(), iou };
+        let one = |iou| EpisodeRecord {
+            class: 1,
+            query: "q".into(),
+            supports: Vec::new(),
+            iou,
+            counts: Default::default(),
+        };
         let drawn = [one(Some(0.4)), one(None), one(Some(0.9)), one(Some(0.1)), one(Some(0.4))];
         assert_eq!(Shown::First.places(&drawn, 2), [0, 1]);
         assert_eq!(Shown::Best.places(&drawn, 3), [2, 0, 4]);

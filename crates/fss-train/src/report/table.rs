@@ -2,6 +2,7 @@
 
 use fss_metrics::Spread;
 
+use crate::Shard;
 use crate::evaluate::{ClassScore, Evaluation, Protocol, ShotRule, Supports};
 
 /// Above this many classes a table shows those with the lowest IoU alone.
@@ -120,6 +121,7 @@ pub(super) fn header(evaluation: &Evaluation, beside: Beside) -> String {
         "{}: {}, {}-shot{votes}, {} episodes a seed",
         evaluation.dataset, evaluation.fold, evaluation.shot, evaluation.episodes,
     ));
+    lines.extend(shard_line(evaluation.shard));
     lines.push(format!("protocol {}", evaluation.protocol.describe()));
     if let Some(standing) = &evaluation.lists {
         lines.push(format!("lists: {standing}"));
@@ -136,6 +138,14 @@ pub(super) fn header(evaluation: &Evaluation, beside: Beside) -> String {
         lines.push(format!("WARNING: {warning}"));
     }
     lines.join("\n") + "\n"
+}
+
+/// What to say of scores that are those of a part.
+pub(crate) fn shard_line(shard: Shard) -> Option<String> {
+    let line = || {
+        format!("SHARD {shard}: a part of the episodes or images; `fss merge` scores all of them.")
+    };
+    (!shard.is_whole()).then(line)
 }
 
 fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
@@ -210,6 +220,7 @@ pub(super) mod tests {
             supports: Supports::Drawn,
             min_pixels: 2048,
             episodes: 1,
+            shard: Shard::WHOLE,
             deviation: Deviation::Sample,
             miou: Spread::of([0.5, 1.0]),
             fb_iou: Spread::of([7.0 / 12.0, 1.0]),

@@ -21,7 +21,7 @@ use crate::evaluate::{
 use crate::log::LogEntry;
 use crate::observer::TrainObserver;
 use crate::recipe::{Init, ModelSettings, Recipe, Sampling};
-use crate::{EpisodeData, Stop, TrainError};
+use crate::{EpisodeData, Shard, Stop, TrainError};
 
 /// How a run begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct TrainingRun {
     pub folder: PathBuf,
     /// Where the model runs; autodiff is added as needed.
     pub device: Device,
+    /// Further devices that batches are shared out to, in equal parts.
+    pub more_devices: Vec<Device>,
     /// Threads that read training images. They have no influence on the result.
     pub loader: LoaderOptions,
     /// How evaluations keep features. It has no influence on the result.
@@ -92,6 +94,12 @@ impl TrainingRun {
     /// The training device.
     pub(super) fn training_device(&self) -> Device {
         self.device.clone().autodiff()
+    }
+
+    /// All devices that batches are shared out to.
+    pub(super) fn training_devices(&self) -> Vec<Device> {
+        let more = self.more_devices.iter().map(|device| device.clone().autodiff());
+        std::iter::once(self.training_device()).chain(more).collect()
     }
 
     /// The checkpoints of the run.
@@ -172,6 +180,7 @@ impl TrainingRun {
             reuse: self.reuse.clone(),
             loader: LoaderOptions { threads: 1, prefetch: self.loader.prefetch },
             cams: self.cams.novel.clone(),
+            shard: Shard::WHOLE,
         }
     }
 }

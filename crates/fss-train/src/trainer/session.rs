@@ -7,7 +7,7 @@ use fss_backbone::NamedTensor;
 use super::batch::episode_batch;
 use super::extra::{Expected, ExtraImages};
 use super::run::{TrainingRun, initial_model};
-use super::step::training_step;
+use super::step::training_step_on;
 use super::stream::{SnapshotStream, StreamSource};
 use super::weights::metadata;
 use super::{RecipeModel, files};
@@ -150,8 +150,9 @@ impl<'a, M: RecipeModel> Session<'a, M> {
             batch.extra = Some(extra.take(&self.run.training_device())?);
         }
         let numbers = [self.done + 1, self.iterations()];
-        let (model, report) =
-            training_step(self.model.clone(), &mut self.optimizer, &batch, rate, numbers)?;
+        let devices = self.run.training_devices();
+        let (model, optimizer) = (self.model.clone(), &mut self.optimizer);
+        let (model, report) = training_step_on(model, optimizer, &batch, rate, numbers, &devices)?;
         self.model = model;
         self.done += 1;
         self.log.add(&LogEntry::iteration(&report))?;

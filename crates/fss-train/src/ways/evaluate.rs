@@ -11,7 +11,7 @@ use super::data::TestData;
 use super::load::{EpisodeInput, Place, Source, placed, read_ahead};
 use super::observer::{WayOutcome, WaysObserver};
 use super::protocol::{WaysPlan, WaysTest};
-use super::result::{DrawnWay, WayRecord, WaysEvaluation, WaysRunScores, classes, spread};
+use super::result::{DrawnWay, WayRecord, WaysEvaluation, WaysRunScores};
 use super::tester::{TestEpisode, WayLogits, WayTester};
 use crate::evaluate::{FeatureCache, FeatureReuse, FeatureUse, Novelty};
 use crate::tensor::{enlarged_labels, image_tensor, mask_tensor};
@@ -42,25 +42,34 @@ pub fn evaluate_ways<T: WayTester>(
     let novelty = Novelty::of(plan.trained.as_ref(), data.benchmark, &data.fold, &tested);
     novelty.check(plan.seen)?;
     let mut measuring = Measuring::new(model, data, plan, device)?;
+    if model.sees_batches() && !plan.shard.is_whole() {
+        return Err(TrainError::setting(
+            "the scores of this model depend on which episodes are segmented together and before, so its \
+             test cannot be shared out",
+            "measure it in one process on one device",
+        ));
+    }
     let mut runs = Vec::with_capacity(plan.seeds.len());
     for &seed in &plan.seeds {
         let episodes = data.episodes(&plan.protocol, seed)?;
         runs.push(measuring.run(seed, episodes, observer, stop)?);
     }
-    Ok(WaysEvaluation {
+    let evaluation = WaysEvaluation {
         protocol: plan.protocol.clone(),
         model: plan.model.clone(),
         novelty,
         dataset: data.images.dataset.name.clone(),
         fold: data.fold.clone(),
-        b_iou: spread(&runs, |run| run.b_iou),
-        b_iou_strict: spread(&runs, |run| run.b_iou_strict),
-        f_iou: spread(&runs, |run| run.f_iou),
-        f_iou_met: spread(&runs, |run| run.full.as_ref().and_then(FullIou::mean)),
-        classes: classes(&runs, |class| data.images.dataset.class_name(class).to_owned()),
+        shard: plan.shard,
+        b_iou: None,
+        b_iou_strict: None,
+        f_iou: None,
+        f_iou_met: None,
+        classes: Vec::new(),
         features: FeatureUse::of(measuring.cache.counts()),
-        runs,
-    })
+        runs: Vec::new(),
+    };
+    Ok(evaluation.scored(runs, |class| data.images.dataset.class_name(class).to_owned()))
 }
 
 /// A model being measured.
@@ -95,9 +104,10 @@ impl<'a, T: WayTester> Measuring<'a, T> {
         stop: &Stop,
     ) -> Result<WaysRunScores, TrainError> {
         let WaysTest { mirrored, batch, .. } = self.plan.protocol.test;
-        observer.test_started(seed, episodes.len());
         let flips = if mirrored { Flips::seeded(FLIP_SEED) } else { Flips::none() };
-        let episodes = placed(episodes, flips);
+        // What is mirrored follows from all episodes before, those of other shards included.
+        let episodes = self.plan.shard.pick(placed(episodes, flips));
+        observer.test_started(seed, episodes.len());
         let batch = if self.model.sees_batches() { batch } else { 1 };
         let reuse = self.plan.reuse != FeatureReuse::Off;
         let mut inputs = read_ahead(self.source.clone(), episodes, reuse, self.plan.loader)?;

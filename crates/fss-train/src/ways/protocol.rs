@@ -4,8 +4,8 @@ use fss_data::loader::LoaderOptions;
 use fss_data::ways::Void;
 use serde::{Deserialize, Serialize};
 
-use crate::TrainError;
 use crate::evaluate::{FeatureReuse, SeenClasses, TrainedFold};
+use crate::{Shard, TrainError};
 
 /// How many episodes of which kind a test has. The default is the published one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,6 +128,8 @@ pub struct WaysPlan {
     pub reuse: FeatureReuse,
     /// Threads that read images ahead. The scores do not depend on them.
     pub loader: LoaderOptions,
+    /// The share of the episodes that is measured.
+    pub shard: Shard,
 }
 
 impl WaysPlan {
@@ -141,6 +143,7 @@ impl WaysPlan {
             seen: SeenClasses::Refuse,
             reuse: FeatureReuse::default(),
             loader: LoaderOptions { threads: 1, prefetch: 8 },
+            shard: Shard::WHOLE,
         }
     }
 }

@@ -3,7 +3,7 @@
 use fss_metrics::Spread;
 
 use super::result::WaysEvaluation;
-use crate::report::{align, percent};
+use crate::report::{align, percent, shard_line};
 
 /// A test as lines of text: what was measured, one line for each seed with mean and deviation, and one for
 /// each class. IoU in per cent.
@@ -16,6 +16,7 @@ pub fn ways_table(evaluation: &WaysEvaluation) -> String {
         "{}: {}, {} episodes a seed",
         evaluation.dataset, evaluation.fold, evaluation.protocol.test.episodes
     ));
+    lines.extend(shard_line(evaluation.shard));
     lines.push(format!("protocol {}", evaluation.protocol.describe()));
     if let Some(warning) = evaluation.novelty.warning() {
         lines.push(format!("WARNING: {warning}"));

@@ -2,11 +2,13 @@
 
 use fss_data::ClassId;
 use fss_data::folds::Fold;
-use fss_metrics::{FullIou, Spread, WayIou};
+use fss_metrics::{AbsentWays, FullIou, MetricError, Spread, WayIou};
 use serde::{Deserialize, Serialize};
 
 use super::WaysProtocol;
+use crate::TrainError;
 use crate::evaluate::{FeatureUse, Novelty};
+use crate::shard::{Shard, interleave, same};
 
 /// The scores of a model, with all that they depend on. Every IoU is a fraction in `[0, 1]`.
 ///
@@ -24,6 +26,9 @@ pub struct WaysEvaluation {
     pub dataset: String,
     /// The fold whose novel classes were segmented.
     pub fold: Fold,
+    /// The share of the episodes that was measured, if not all.
+    #[serde(default, skip_serializing_if = "Shard::is_whole")]
+    pub shard: Shard,
     /// B-IOU over the seeds, the published mIoU: the mean over the classes that came up of the IoU pooled over
     /// the episodes of a class. Ways whose class the query does not show count nothing.
     pub b_iou: Option<Spread>,
@@ -42,6 +47,54 @@ pub struct WaysEvaluation {
     pub features: FeatureUse,
     /// One run for each seed.
     pub runs: Vec<WaysRunScores>,
+}
+
+impl WaysEvaluation {
+    /// Puts together what several processes measured, each a [`Shard`] of the same test.
+    ///
+    /// The result is that of one process that measured all of it, to the last bit; only
+    /// [`features`](Self::features) tells of the backbone passes that were really made.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] if shards are missing, there twice, or belong to different tests.
+    pub fn merge(parts: Vec<Self>) -> Result<Self, TrainError> {
+        let parts = parts.into_iter().map(|part| (part.shard, part)).collect();
+        let (shard, parts) = Shard::join(parts)?;
+        let first = &parts[0];
+        for part in &parts {
+            same(&part.protocol, &first.protocol, "the protocol")?;
+            same(&part.model, &first.model, "the model")?;
+            same(&part.novelty, &first.novelty, "what the model was trained on")?;
+            same(&part.dataset, &first.dataset, "the data set")?;
+            same(&part.fold, &first.fold, "the fold")?;
+            let seeds = |of: &Self| of.runs.iter().map(|run| run.seed).collect::<Vec<_>>();
+            same(&seeds(part), &seeds(first), "the seeds")?;
+        }
+        let features = parts.iter().map(|part| part.features).fold(FeatureUse::NONE, |a, b| a + b);
+        let seeds = 0..first.runs.len();
+        let runs = seeds.map(|run| WaysRunScores::merge(parts.iter().map(|part| &part.runs[run])));
+        let runs = runs.collect::<Result<Vec<_>, _>>()?;
+        let name = |class: ClassId| {
+            let all = parts.iter().flat_map(|part| &part.classes);
+            all.clone().find(|met| met.class == class).map_or(String::new(), |met| met.name.clone())
+        };
+        Ok(Self { shard, features, ..first.clone() }.scored(runs, name))
+    }
+
+    /// Fills in all scores from the runs.
+    pub(super) fn scored(
+        mut self,
+        runs: Vec<WaysRunScores>,
+        name: impl Fn(ClassId) -> String,
+    ) -> Self {
+        self.b_iou = spread(&runs, |run| run.b_iou);
+        self.b_iou_strict = spread(&runs, |run| run.b_iou_strict);
+        self.f_iou = spread(&runs, |run| run.f_iou);
+        self.f_iou_met = spread(&runs, |run| run.full.as_ref().and_then(FullIou::mean));
+        self.classes = classes(&runs, name);
+        self.runs = runs;
+        self
+    }
 }
 
 /// The IoU of one class over the seeds.
@@ -111,6 +164,26 @@ impl WayRecord {
 }
 
 impl WaysRunScores {
+    /// One run of the shares of several processes, which are not empty and in order.
+    fn merge<'a>(parts: impl Iterator<Item = &'a Self> + Clone) -> Result<Self, MetricError> {
+        let mut binary = WayIou::new(AbsentWays::Skipped);
+        let mut strict = WayIou::new(AbsentWays::Counted);
+        let mut full: Option<FullIou> = None;
+        let mut seed = 0;
+        for part in parts.clone() {
+            seed = part.seed;
+            binary.merge(&part.binary);
+            strict.merge(&part.strict);
+            match (&mut full, &part.full) {
+                (Some(sum), Some(more)) => sum.merge(more)?,
+                (None, more) => full.clone_from(more),
+                (Some(_), None) => {}
+            }
+        }
+        let drawn = interleave(parts.map(|part| part.drawn.clone()).collect());
+        Ok(Self::new(seed, binary, strict, full, drawn))
+    }
+
     pub(super) fn new(
         seed: u32,
         binary: WayIou,
@@ -133,16 +206,13 @@ impl WaysRunScores {
 }
 
 /// Mean and deviation of a score that every run has; `None` if one lacks it.
-pub(super) fn spread(
-    runs: &[WaysRunScores],
-    score: impl Fn(&WaysRunScores) -> Option<f64>,
-) -> Option<Spread> {
+fn spread(runs: &[WaysRunScores], score: impl Fn(&WaysRunScores) -> Option<f64>) -> Option<Spread> {
     let values: Option<Vec<f64>> = runs.iter().map(score).collect();
     Spread::of(values?)
 }
 
 /// The classes that came up in any run, ascending.
-pub(super) fn classes(runs: &[WaysRunScores], name: impl Fn(ClassId) -> String) -> Vec<WayClass> {
+fn classes(runs: &[WaysRunScores], name: impl Fn(ClassId) -> String) -> Vec<WayClass> {
     let mut met: Vec<usize> =
         runs.iter().flat_map(|run| run.strict.class_ious().into_keys()).collect();
     met.sort_unstable();

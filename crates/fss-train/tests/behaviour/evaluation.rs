@@ -1,6 +1,6 @@
 //! Features that are computed once give the numbers of computing them for every episode.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use burn::tensor::Device;
@@ -22,13 +22,14 @@ fn plan(shot: usize, reuse: FeatureReuse) -> EvaluationPlan {
     EvaluationPlan { seeds: vec![0, 3], episodes: 20, reuse, ..EvaluationPlan::pascal(shot) }
 }
 
-/// Keeps all predictions.
+/// Keeps all predictions by seed and number of the episode, whatever order they come in.
 #[derive(Default)]
-struct Predictions(Vec<(u64, Vec<u8>)>);
+struct Predictions(BTreeMap<(u64, usize), Vec<u8>>);
 
 impl EvaluationObserver for Predictions {
     fn episode_finished(&mut self, outcome: &EpisodeOutcome<'_>) {
-        self.0.push((outcome.seed, outcome.prediction.iter().copied().collect()));
+        let place = (outcome.seed, outcome.episode.index);
+        self.0.insert(place, outcome.prediction.iter().copied().collect());
     }
 }
 
@@ -39,7 +40,7 @@ fn naive(model: &Ssp, data: &EpisodeData, plan: &EvaluationPlan) -> (Vec<f64>, P
     let scores = plan.seeds.iter().map(|&seed| {
         let mut matrix = ConfusionMatrix::new(20);
         for episode in plan.draw(data, seed).expect("episodes") {
-            let class = episode.class;
+            let (class, place) = (episode.class, (seed, episode.index));
             let loaded = load_episode(&data.dataset, episode, &EpisodeTransform::WholeImages)
                 .expect("an episode");
             let shots: Vec<_> = loaded
@@ -56,7 +57,7 @@ fn naive(model: &Ssp, data: &EpisodeData, plan: &EvaluationPlan) -> (Vec<f64>, P
             let mask: Vec<u8> = mask.iter().copied().collect();
             let truth: Vec<u8> = loaded.query_mask.iter().copied().collect();
             matrix.add_episode(&mask, &truth, class.into()).expect("a score");
-            predictions.0.push((seed, mask));
+            predictions.0.insert(place, mask);
         }
         matrix.miou()
     });
@@ -143,7 +144,7 @@ fn the_same_evaluation_gives_the_same_json() {
     let device = Device::flex();
     let alone = predict_episode(&model, &data, &plan, &drawn[7], &device);
     let alone: Vec<u8> = alone.expect("a prediction").iter().copied().collect();
-    assert_eq!(seen.0[20 + 7], (3, alone));
+    assert_eq!(seen.0[&(3, 7)], alone);
     // Only novel classes are scored.
     let classes: Vec<fss_data::ClassId> = first.classes.iter().map(|c| c.class).collect();
     assert_eq!(classes, data.fold.novel_classes());

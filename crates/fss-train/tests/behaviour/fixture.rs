@@ -53,6 +53,7 @@ pub fn run(root: &Path, folder: &Path, recipe: Recipe) -> TrainingRun {
         test: data.test,
         folder: folder.to_path_buf(),
         device: Device::flex(),
+        more_devices: Vec::new(),
         loader: LoaderOptions { threads: 2, prefetch: 4 },
         reuse: FeatureReuse::On { budget_bytes: 1 << 20, spill: Spill::Recompute },
         cams: Default::default(),

@@ -1,6 +1,6 @@
 //! Evaluation under the HSNet protocol, against the definition and against mistakes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -40,13 +40,14 @@ fn plan(shot: usize, compare: Compare, reuse: FeatureReuse) -> EvaluationPlan {
     EvaluationPlan { episodes: 12, reuse, ..published }
 }
 
+/// Keeps all predictions by number of the episode, whatever order they come in.
 #[derive(Default)]
-struct Predictions(Vec<Array2<u8>>);
+struct Predictions(BTreeMap<usize, Array2<u8>>);
 
 impl EvaluationObserver for Predictions {
     fn episode_finished(&mut self, outcome: &EpisodeOutcome<'_>) {
         assert_eq!(outcome.prediction.dim(), outcome.truth.dim());
-        self.0.push(outcome.prediction.clone());
+        self.0.insert(outcome.episode.index, outcome.prediction.clone());
     }
 }
 
@@ -57,7 +58,7 @@ fn score(
 ) -> Result<(Evaluation, Vec<Array2<u8>>), TrainError> {
     let mut seen = Predictions::default();
     let evaluation = evaluate(model, data, plan, &Device::flex(), &mut seen, &Stop::new())?;
-    Ok((evaluation, seen.0))
+    Ok((evaluation, seen.0.into_values().collect()))
 }
 
 /// Every episode on its own, straight from the definition: mIoU, FB-IoU, predictions.

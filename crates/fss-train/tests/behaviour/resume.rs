@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Device;
 use fss_heads::Ssp;
 use fss_train::checkpoint::{Checkpoint, Progress};
 use fss_train::log::{LogEntry, RunLog};
@@ -210,4 +211,42 @@ fn adam_and_whole_images_resume_to_the_same_bits() {
     let error =
         train::<Ssp>(&other, Start::Resume, &mut Silent, &Stop::new()).expect_err("changed");
     assert!(error.to_string().contains("`optim.rule`"), "{error}");
+}
+
+/// Two devices share every batch: nearly the losses of one, and the same bits whenever they do so.
+#[test]
+fn two_devices_train_and_resume_to_the_same_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = folder.path().join("data");
+    generate_data(&root);
+    let runs = |name: &str, more: usize| {
+        let mut run = run(&root, &folder.path().join(name), recipe());
+        run.more_devices = vec![Device::flex(); more];
+        run
+    };
+    let losses = |run: &TrainingRun| -> Vec<f64> {
+        let log = RunLog::read(&run.folder.join(files::LOG)).expect("a log");
+        let losses = log.iter().filter_map(|entry| match entry {
+            LogEntry::Iteration { loss, .. } => *loss,
+            _ => None,
+        });
+        losses.collect()
+    };
+    let (one, two) = (runs("one", 0), runs("two", 1));
+    finish(&one, Start::Fresh);
+    finish(&two, Start::Fresh);
+    let (alone, shared) = (losses(&one), losses(&two));
+    assert!((alone[0] - shared[0]).abs() < 0.02 * alone[0], "{alone:?} {shared:?}");
+
+    let parts = runs("parts", 1);
+    let stop = Stop::new();
+    let mut after = StopAfter { iteration: 2, in_validation: false, stop: stop.clone(), seen: 0 };
+    let first = train::<Ssp>(&parts, Start::Fresh, &mut after, &stop).expect("a part");
+    assert!(matches!(first, TrainOutcome::Interrupted { iteration: 2, .. }));
+    finish(&parts, Start::Resume);
+    assert_same(&two, &parts, "two devices");
+
+    let three = runs("three", 2);
+    let refused = train::<Ssp>(&three, Start::Fresh, &mut Silent, &Stop::new()).unwrap_err();
+    assert!(refused.to_string().contains("2 episodes cannot be shared by 3"), "{refused}");
 }

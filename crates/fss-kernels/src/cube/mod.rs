@@ -1,0 +1,93 @@
+//! Bodies for CubeCL runtimes (CUDA, Vulkan, wgpu), where composition wastes bandwidth.
+//!
+//! | kernel | composed of operations | here |
+//! |---|---|---|
+//! | cosine maps | squares, two sums, two roots, a product, two divisions | each feature is read once |
+//! | blended cosine map | the blend and its square are made | nothing but the map is written |
+//! | weights of the self-support step | scaled scores, biased scores, softmax | scores are read, weights written |
+//! | resize | two products with matrices that travel to the device | one pass |
+//! | resize and argmax | the enlarged logits are made | labels are written, nothing else |
+//! | correlation | product, ReLU, transposition | product, then one pass |
+//!
+//! All compute in float32 and take float32, float16 and bfloat16; anything else runs composed. Under
+//! Burn's fusion they are one opaque operation each.
+
+mod correlation;
+mod cosine;
+mod launch;
+mod resize;
+mod softmax;
+
+use burn::backend::tensor::FloatTensor;
+use burn_cubecl::CubeBackend;
+
+use crate::backend::MatchingBackend;
+use crate::conv::Residual;
+use crate::resize::Corners;
+
+type Float = FloatTensor<CubeBackend>;
+
+impl MatchingBackend for CubeBackend {
+    fn resize_bilinear(x: Float, size: [usize; 2], corners: Corners) -> Float {
+        match resize::bilinear(&x, size, corners) {
+            Some(resized) => resized,
+            None => crate::resize::bilinear_by_products::<Self>(x, size, corners),
+        }
+    }
+
+    fn cosine_maps(features: Float, prototypes: Float) -> Float {
+        match cosine::maps(&features, &prototypes) {
+            Some(maps) => maps,
+            None => crate::cosine::maps_by_product::<Self>(features, prototypes),
+        }
+    }
+
+    fn cosine_map_dense(features: Float, prototype_map: Float) -> Float {
+        match cosine::blended(&features, None, (&prototype_map, 1.0), None) {
+            Some(map) => map,
+            None => crate::cosine::dense_by_product::<Self>(features, prototype_map),
+        }
+    }
+
+    fn cosine_map_blend(
+        features: Float,
+        prototype: Float,
+        map: Float,
+        second: Residual<Self>,
+        weights: [f32; 2],
+    ) -> Float {
+        let other = match &second {
+            Residual::None => None,
+            Residual::Add(other) => Some((other, weights[1])),
+        };
+        match cosine::blended(&features, Some(&prototype), (&map, weights[0]), other) {
+            Some(map) => map,
+            None => {
+                crate::cosine::blend_by_product::<Self>(features, prototype, (map, second, weights))
+            }
+        }
+    }
+
+    fn masked_softmax(scores: Float, members: Float, temperature: f32) -> Float {
+        match softmax::masked(&scores, &members, temperature) {
+            Some(weights) => weights,
+            None => crate::self_support::softmax_by_steps::<Self>(scores, members, temperature),
+        }
+    }
+
+    fn correlation(query: Float, support: Float) -> Float {
+        correlation::correlation(query, support)
+    }
+
+    fn enlarged_argmax(
+        logits: Float,
+        size: [usize; 2],
+        window: [usize; 2],
+        corners: Corners,
+    ) -> Float {
+        match resize::argmax(&logits, size, window, corners) {
+            Some(labels) => labels,
+            None => crate::enlarged::argmax_by_steps::<Self>(logits, size, window, corners),
+        }
+    }
+}
