@@ -258,7 +258,7 @@ pub trait MatchingBackend: Backend {
 
     /// See [`correlation`](crate::correlation()):
     /// `[B, L, C, h, w], [B, L, C, hs, ws] -> [B, hs · ws, L, h, w]`.
-    #[fusion(dtype = query, shape = pairs(query, support))]
+    #[fusion(dtype = query, shape = pairs_shape(query, support))]
     fn correlation(query: FloatTensor<Self>, support: FloatTensor<Self>) -> FloatTensor<Self> {
         correlation::correlation_by_product::<Self>(query, support)
     }
@@ -322,7 +322,7 @@ pub trait MatchingBackend: Backend {
 
     /// See [`enlarged_argmax`](crate::enlarged_argmax): `[B, K, h, w] -> [B, H, W]`, as numbers. It has no
     /// gradient.
-    #[fusion(dtype = logits, shape = { [logits[0], window[0], window[1]].into() })]
+    #[fusion(dtype = logits, shape = windowed(logits, *window))]
     fn enlarged_argmax(
         logits: FloatTensor<Self>,
         size: [usize; 2],
@@ -362,9 +362,13 @@ mod shapes {
         [features[0], 1, features[2], features[3]].into()
     }
 
+    pub(super) fn windowed(logits: &Shape, [height, width]: [usize; 2]) -> Shape {
+        [logits[0], height, width].into()
+    }
+
     pub(super) fn pairs(query: &Shape, support: &Shape) -> Shape {
         [query[0], support[3] * support[4], query[1], query[3], query[4]].into()
     }
 }
 #[cfg(feature = "fusion")]
-use shapes::{maps_shape, one_map, pairs, resized};
+use shapes::{maps_shape, one_map, pairs as pairs_shape, resized, windowed};

@@ -1,7 +1,6 @@
 //! Correlations of all pairs of positions.
 
-use burn::backend::Backend;
-use burn::backend::ops::FloatTensorOps;
+use burn::backend::ops::{ActivationOps, FloatTensorOps};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -11,7 +10,7 @@ use super::launch::{UNITS, by_type, cubes_for, output, ready};
 use crate::ops::{dims, reshape};
 
 /// `max(0, x)` with the second and third axis swapped: `[B, L, S, N] -> [B, S, L, N]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn relu_swapped_kernel<F: Float>(products: &Tensor<F>, cosines: &mut Tensor<F>) {
     let (supports, levels, positions) = (cosines.shape(1), cosines.shape(2), cosines.shape(3));
     let total = cosines.shape(0) * supports * levels * positions;

@@ -16,7 +16,7 @@ const SLICES: u32 = 8;
 const TILE: usize = 4;
 
 /// Cosine of each position with `tile` prototypes: `[B, C, N], [B, K, C] -> [B, K, N]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn maps_kernel<F: Float>(
     features: &Tensor<F>,
     prototypes: &Tensor<F>,
@@ -86,7 +86,7 @@ fn maps_kernel<F: Float>(
 
 /// Cosine of each position with a blend of its own, of `prototype + w · map + w' · second`:
 /// `[B, C, N], [B, C], [B, C, N], [B, C, N] -> [B, 1, N]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 #[allow(clippy::too_many_arguments, reason = "a kernel takes its operands one by one")]
 fn blended_kernel<F: Float>(
     features: &Tensor<F>,

@@ -42,7 +42,7 @@ fn blend<F: Float>(
 }
 
 /// One unit a destination pixel: `[B, C, h, w] -> [B, C, H, W]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn bilinear_kernel<F: Float>(
     maps: &Tensor<F>,
     resized: &mut Tensor<F>,
@@ -64,7 +64,7 @@ fn bilinear_kernel<F: Float>(
 }
 
 /// One unit a pixel of the window: `[B, K, h, w] -> [B, H, W]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn argmax_kernel<F: Float>(
     logits: &Tensor<F>,
     labels: &mut Tensor<F>,

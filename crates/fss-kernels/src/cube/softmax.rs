@@ -14,7 +14,7 @@ const NONE: f32 = -1e30;
 ///
 /// Each unit keeps the largest score of its columns and the sum of exponentials relative to it; two passes over
 /// the scores instead of three.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 fn masked_kernel<F: Float>(
     scores: &Tensor<F>,
     members: &Tensor<F>,
