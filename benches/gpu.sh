@@ -26,9 +26,13 @@ fi
 echo "=== build"
 cargo build --release -p fss-cli --features "$backend"
 
-echo "=== golden cases and properties on the GPU"
-FSS_TEST_DEVICE=$backend cargo test --release -p fss-kernels -p fss-heads --features "fss-kernels/$backend,fss-heads/$backend" \
-    -- --test-threads 2
+# Composed bodies first, then our kernels in CubeCL, which the rows below are measured with.
+for kernels in 0 1; do
+    echo "=== golden cases and properties on the GPU, FSS_CUBECL_KERNELS=$kernels"
+    FSS_CUBECL_KERNELS=$kernels FSS_TEST_DEVICE=$backend cargo test --release -p fss-kernels -p fss-heads \
+        --features "fss-kernels/$backend,fss-heads/$backend" --test '*' -- --test-threads 2
+done
+export FSS_CUBECL_KERNELS=1
 
 echo "=== benches"
 python3 benches/report.py --device "$backend" ${python:+--python "$python"}

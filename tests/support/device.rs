@@ -12,7 +12,7 @@ pub fn test_device() -> Device {
         Err(_) => panic!("this build has no CPU; set FSS_TEST_DEVICE"),
         #[cfg(any(feature = "vulkan", feature = "vulkan-unfused"))]
         Ok("vulkan") => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
-        #[cfg(any(feature = "wgpu", feature = "wgpu-unfused"))]
+        #[cfg(feature = "wgpu")]
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
         #[cfg(feature = "cuda")]
         Ok("cuda") => Device::cuda(0),

@@ -9,6 +9,9 @@
 //! | resize and argmax | the enlarged logits are made | labels are written, nothing else |
 //! | correlation | product, ReLU, transposition | product, then one pass |
 //!
+//! They have not been checked on a GPU yet, so they run only where the environment says `FSS_CUBECL_KERNELS=1`;
+//! else the composed bodies do. `benches/gpu.sh` runs the golden cases both ways.
+//!
 //! All compute in float32 and take float32, float16 and bfloat16; anything else runs composed. Under
 //! Burn's fusion they are one opaque operation each.
 
@@ -17,6 +20,8 @@ mod cosine;
 mod launch;
 mod resize;
 mod softmax;
+
+use std::sync::OnceLock;
 
 use burn::backend::tensor::FloatTensor;
 use burn_cubecl::CubeBackend;
@@ -27,23 +32,34 @@ use crate::resize::Corners;
 
 type Float = FloatTensor<CubeBackend>;
 
+/// Whether these kernels were asked for.
+fn enabled() -> bool {
+    static ENABLED: OnceLock<bool> = OnceLock::new();
+    *ENABLED.get_or_init(|| std::env::var("FSS_CUBECL_KERNELS").is_ok_and(|value| value == "1"))
+}
+
+/// What a kernel gives, if kernels were asked for and it takes its operands.
+fn tried(kernel: impl FnOnce() -> Option<Float>) -> Option<Float> {
+    enabled().then(kernel).flatten()
+}
+
 impl MatchingBackend for CubeBackend {
     fn resize_bilinear(x: Float, size: [usize; 2], corners: Corners) -> Float {
-        match resize::bilinear(&x, size, corners) {
+        match tried(|| resize::bilinear(&x, size, corners)) {
             Some(resized) => resized,
             None => crate::resize::bilinear_by_products::<Self>(x, size, corners),
         }
     }
 
     fn cosine_maps(features: Float, prototypes: Float) -> Float {
-        match cosine::maps(&features, &prototypes) {
+        match tried(|| cosine::maps(&features, &prototypes)) {
             Some(maps) => maps,
             None => crate::cosine::maps_by_product::<Self>(features, prototypes),
         }
     }
 
     fn cosine_map_dense(features: Float, prototype_map: Float) -> Float {
-        match cosine::blended(&features, None, (&prototype_map, 1.0), None) {
+        match tried(|| cosine::blended(&features, None, (&prototype_map, 1.0), None)) {
             Some(map) => map,
             None => crate::cosine::dense_by_product::<Self>(features, prototype_map),
         }
@@ -60,7 +76,7 @@ impl MatchingBackend for CubeBackend {
             Residual::None => None,
             Residual::Add(other) => Some((other, weights[1])),
         };
-        match cosine::blended(&features, Some(&prototype), (&map, weights[0]), other) {
+        match tried(|| cosine::blended(&features, Some(&prototype), (&map, weights[0]), other)) {
             Some(map) => map,
             None => {
                 crate::cosine::blend_by_product::<Self>(features, prototype, (map, second, weights))
@@ -69,14 +85,17 @@ impl MatchingBackend for CubeBackend {
     }
 
     fn masked_softmax(scores: Float, members: Float, temperature: f32) -> Float {
-        match softmax::masked(&scores, &members, temperature) {
+        match tried(|| softmax::masked(&scores, &members, temperature)) {
             Some(weights) => weights,
             None => crate::self_support::softmax_by_steps::<Self>(scores, members, temperature),
         }
     }
 
     fn correlation(query: Float, support: Float) -> Float {
-        correlation::correlation(query, support)
+        match enabled() {
+            true => correlation::correlation(query, support),
+            false => crate::correlation::correlation_by_product::<Self>(query, support),
+        }
     }
 
     fn enlarged_argmax(
@@ -85,7 +104,7 @@ impl MatchingBackend for CubeBackend {
         window: [usize; 2],
         corners: Corners,
     ) -> Float {
-        match resize::argmax(&logits, size, window, corners) {
+        match tried(|| resize::argmax(&logits, size, window, corners)) {
             Some(labels) => labels,
             None => crate::enlarged::argmax_by_steps::<Self>(logits, size, window, corners),
         }
