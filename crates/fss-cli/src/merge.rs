@@ -68,20 +68,18 @@ pub fn run(args: &MergeArgs) -> Result<(), Failure> {
             "merge the shards of one evaluation",
         ));
     }
+    check_complete(&values)?;
     let (table, json) = match kind {
         Kind::Episodes => {
             let whole = merged(values, &args.files, Evaluation::merge)?;
-            check_whole(whole.shard.is_whole())?;
             (evaluation_table(&whole), to_json(&whole))
         }
         Kind::Ways => {
             let whole = merged(values, &args.files, WaysEvaluation::merge)?;
-            check_whole(whole.shard.is_whole())?;
             (ways_table(&whole), ways_json(&whole))
         }
         Kind::Generalized => {
             let whole = merged(values, &args.files, GfssEvaluation::merge)?;
-            check_whole(whole.shard.is_whole())?;
             (generalized_table(&whole), generalized_json(&whole))
         }
     };
@@ -120,12 +118,18 @@ fn merged<T: DeserializeOwned>(
 }
 
 /// A part of the shards may fit together and yet not be all.
-fn check_whole(whole: bool) -> Result<(), Failure> {
-    if whole {
+fn check_complete(values: &[(Kind, Value)]) -> Result<(), Failure> {
+    let number = |value: &Value, key: &str| value["shard"][key].as_u64();
+    let of = values.first().and_then(|(_, value)| number(value, "of")).unwrap_or(1);
+    let missing: Vec<String> = (0..of)
+        .filter(|index| values.iter().all(|(_, v)| number(v, "index").unwrap_or(0) != *index))
+        .map(|index| format!("{index}/{of}"))
+        .collect();
+    if missing.is_empty() || values.iter().any(|(_, v)| number(v, "of").unwrap_or(1) != of) {
         return Ok(());
     }
     Err(Failure::request(
-        "shards are missing",
-        "give the files of all shards, from 0/N to the last one",
+        format!("shards are missing: {}", missing.join(", ")),
+        "give all of them, or measure those with `fss eval --shard` first",
     ))
 }

@@ -74,13 +74,14 @@ fn shards_that_do_not_belong_together_are_refused() {
     }
     let other = EVAL.replace("--min-pixels 64", "--min-pixels 65");
     scratch.ok(&format!("{other} --shard 2/3 --json other.json"));
-    scratch.ok(&format!("{EVAL} --protocol denet --side 65 --shard 2/3 --json ways.json"));
+    scratch.ok(&format!("{EVAL} --protocol denet --side 65 --ways 2 --shard 2/3 --json ways.json"));
     std::fs::write(scratch.path("text.json"), "{\"a\": 1}").unwrap();
     std::fs::write(scratch.path("cut.json"), "{\"runs\": [").unwrap();
     for (files, words) in [
         ("part-0.json part-1.json", "missing: 2/3"),
         ("part-0.json", "missing: 1/3, 2/3"),
-        ("part-0.json part-0.json part-1.json", "0/3 is there twice"),
+        ("part-0.json part-0.json part-1.json", "missing: 2/3"),
+        ("part-0.json part-0.json part-1.json other.json", "0/3 is there twice"),
         ("part-0.json part-1.json other.json", "the smallest object that counts"),
         ("part-0.json part-1.json ways.json", "different protocols"),
         ("part-0.json part-1.json text.json", "text.json is no result"),
