@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use burn::tensor::{Device, FloatDType};
+use burn::tensor::Device;
 use fss_backbone::{module_tensors, write_state_dict};
 use fss_data::io::write_atomic;
 use fss_data::loader::LoaderOptions;
@@ -258,15 +258,4 @@ fn metadata<M: StagedModel>(
 
 fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).unwrap_or_default()
-}
-
-/// The half precision of a device, if computing in it pays: float16, else bfloat16, on GPUs.
-pub(super) fn half_type(device: &Device) -> Option<FloatDType> {
-    #[cfg(feature = "flex")]
-    if device.clone().inner() == Device::flex() {
-        return None;
-    }
-    [FloatDType::F16, FloatDType::BF16]
-        .into_iter()
-        .find(|dtype| device.clone().inner().supports_dtype(*dtype))
 }

@@ -6,13 +6,13 @@ use burn::tensor::{Device, FloatDType};
 use fss_backbone::{ComputePrecision, NamedTensor};
 use fss_data::gfss::{BaseStream, NovelStream, PlannedPair, PlannedSample, TrainSample};
 use fss_data::loader::OrderedLoader;
-use fss_heads::{ClassCount, LabelledBatch};
+use fss_heads::{ClassCount, LabelledBatch, half_type};
 use serde::{Deserialize, Serialize};
 
 use super::model::StagedModel;
 use super::observer::{GfssObserver, GfssValidation};
 use super::recipe::{GfssRecipe, Precision, Stage};
-use super::run::{GfssRun, half_type};
+use super::run::GfssRun;
 use super::scaler::LossScaler;
 use super::select::{Selected, Selection};
 use super::step::{StageBatch, generalized_groups, generalized_step_on};
