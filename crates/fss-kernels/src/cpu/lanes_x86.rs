@@ -264,8 +264,15 @@ impl Lanes for Avx2 {
     }
     #[inline(always)]
     unsafe fn store_masked(to: *mut f32, mask: __m256i, v: __m256) {
-        // SAFETY: as above; masked-out lanes are not written.
-        unsafe { _mm256_maskstore_ps(to, mask, v) }
+        // SAFETY: as above; masked-out lanes are not written. On Zen a masked store takes as long as 24
+        // multiply-adds, and nearly all masks are full.
+        unsafe {
+            if _mm256_movemask_ps(_mm256_castsi256_ps(mask)) == 0xff {
+                _mm256_storeu_ps(to, v)
+            } else {
+                _mm256_maskstore_ps(to, mask, v)
+            }
+        }
     }
     #[inline(always)]
     unsafe fn deinterleave<const UNIT: usize>(a: __m256, b: __m256) -> (__m256, __m256) {

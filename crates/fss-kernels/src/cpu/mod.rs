@@ -1,4 +1,4 @@
-//! Inference convolutions and pooling for the CPU on plain slices.
+//! Inference convolutions, pooling and products of large matrices and attention for the CPU on plain slices.
 //!
 //! [`conv2d_nchw`] computes `y = activation(conv(x, w) + bias [+ residual])`. Two algorithms share one
 //! register-tiled product ([`gemm`]):
@@ -12,11 +12,14 @@
 
 #![allow(unsafe_code)]
 
+mod attention;
 mod direct;
+mod exp;
 mod gemm;
 mod lanes;
 #[cfg(target_arch = "x86_64")]
 mod lanes_x86;
+mod matmul;
 mod memory;
 mod output;
 mod pack;
@@ -31,7 +34,10 @@ mod winograd_stages;
 mod winograd_tile;
 
 use crate::Activation;
+pub(crate) use attention::Attention;
+pub(crate) use exp::{exp_row, exp_scaled};
 use lanes::{InstructionSet, Lanes, Portable};
+pub(crate) use matmul::{Factor, Product};
 pub(crate) use memory::{room, zeros};
 use output::Output;
 pub(crate) use pivot::{PivotInputs, PivotSources, pivot_images};

@@ -33,6 +33,20 @@ pub(super) unsafe fn pack<S: Lanes>(
     to: *mut f32,
 ) {
     let rows = rows.map(|row| row[from..][..count].as_ptr());
+    // SAFETY: the rows were cut to `count` numbers; the rest is the caller's.
+    unsafe { interleave::<S>(rows, count, to) }
+}
+
+/// [`pack`] of the first `count` numbers of rows that start at `rows`.
+///
+/// # Safety
+/// As [`pack`], and the rows have so many numbers.
+#[inline(always)]
+pub(super) unsafe fn interleave<S: Lanes>(
+    rows: [*const f32; MAX_ROWS],
+    count: usize,
+    to: *mut f32,
+) {
     for k in (0..count).step_by(S::WIDTH) {
         let length = (count - k).min(S::WIDTH);
         // SAFETY: masks admit numbers of the rows only, and as many numbers of the target.
@@ -54,6 +68,47 @@ pub(super) unsafe fn pack<S: Lanes>(
             for (i, v) in block.into_iter().enumerate().take(S::ROWS) {
                 let room = (length * S::ROWS).saturating_sub(i * S::WIDTH).min(S::WIDTH);
                 S::store_masked(to.wrapping_add(i * S::WIDTH), S::mask(0, room), v);
+            }
+        }
+    }
+}
+
+/// The most lanes of a vector.
+const MAX_WIDTH: usize = 16;
+
+/// Writes `depth` numbers of up to `WIDTH` rows, `stride` apart, as columns of a panel `[depth][PANEL]`. Columns
+/// behind the last one repeat it.
+///
+/// # Safety
+/// Inside [`Lanes::enter`]; the rows can be read, and `depth` vectors `PANEL` apart written at `to`.
+#[inline(always)]
+pub(super) unsafe fn transpose<S: Lanes>(
+    from: *const f32,
+    stride: usize,
+    rows: usize,
+    depth: usize,
+    to: *mut f32,
+) {
+    const { assert!(S::WIDTH <= MAX_WIDTH) };
+    for k in (0..depth).step_by(S::WIDTH) {
+        let length = (depth - k).min(S::WIDTH);
+        // SAFETY: masks admit numbers of the rows only, and as many vectors are stored.
+        unsafe {
+            let mask = S::mask(0, length);
+            let mut block = [S::splat(0.0); MAX_WIDTH];
+            for (r, v) in block.iter_mut().enumerate().take(S::WIDTH) {
+                *v = S::load_masked(from.wrapping_add(r.min(rows - 1) * stride + k), mask);
+            }
+            for _ in 0..S::WIDTH.ilog2() {
+                let cards = block;
+                for i in 0..S::WIDTH / 2 {
+                    let (low, high) = S::interleave::<1>(cards[i], cards[i + S::WIDTH / 2]);
+                    block[2 * i] = low;
+                    block[2 * i + 1] = high;
+                }
+            }
+            for (i, v) in block.into_iter().enumerate().take(length) {
+                S::store(to.wrapping_add((k + i) * S::PANEL), v);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Every instruction set of this machine against plain sums in double precision.
 
 use super::lanes::InstructionSet;
-use super::{ConvShape, Epilogue, conv2d_nchw, conv2d_with, winograd};
+use super::{Attention, ConvShape, Epilogue, Factor, Product, conv2d_nchw, conv2d_with, winograd};
 use crate::{Activation, ConvGeometry};
 
 /// Reproducible numbers in -1..1.
@@ -251,4 +251,120 @@ fn wrong_channels_are_refused() {
     let mut case = Case::new([1, 4, 4, 4], 3, [1, 1], [1, 0, 1]);
     case.shape.weight[1] = 3;
     conv2d_nchw(&case.x, &case.weight, &case.shape, case.epilogue(None, Activation::None));
+}
+
+/// A product of all instruction sets against plain sums in double precision. Factors are parts of larger matrices,
+/// as they stand or transposed.
+fn check_product([rows, columns, depth]: [usize; 3], turned: [bool; 2], add: bool) {
+    let factor = |seed: u64, [rows, columns]: [usize; 2], turned: bool| {
+        let (row_stride, column_stride) = if turned { (1, rows + 3) } else { (columns + 5, 1) };
+        let values = numbers(seed, 8 + rows * row_stride.max(1) + columns * (column_stride + rows));
+        (values, [row_stride, column_stride])
+    };
+    let (left, [left_row, left_column]) = factor(1, [rows, depth], turned[0]);
+    let (right, [right_row, right_column]) = factor(2, [depth, columns], turned[1]);
+    let pitch = columns + 7;
+    let before = numbers(3, rows * pitch);
+    for set in InstructionSet::available() {
+        let mut target = before.clone();
+        let product = Product {
+            rows,
+            columns,
+            depth,
+            left: Factor { start: left.as_ptr(), row_stride: left_row, column_stride: left_column },
+            right: Factor {
+                start: right.as_ptr(),
+                row_stride: right_row,
+                column_stride: right_column,
+            },
+            target: target.as_mut_ptr(),
+            pitch,
+            add,
+        };
+        // SAFETY: the factors are as long as their strides demand, and the set is one of this machine's.
+        unsafe { product.run_with(set) };
+        for (i, found) in target.iter().enumerate() {
+            let (row, column) = (i / pitch, i % pitch);
+            if column >= columns {
+                assert_eq!(*found, before[i], "{set:?} wrote behind a row's end");
+                continue;
+            }
+            let terms = (0..depth).map(|k| {
+                let (l, r) = (
+                    left[row * left_row + k * left_column],
+                    right[k * right_row + column * right_column],
+                );
+                f64::from(l) * f64::from(r)
+            });
+            let exact = terms.sum::<f64>() + if add { f64::from(before[i]) } else { 0.0 };
+            let error = (f64::from(*found) - exact).abs();
+            assert!(
+                error < 2e-6 * depth as f64,
+                "{set:?} {product:?} at {row}, {column}: {found} for {exact}"
+            );
+        }
+    }
+}
+
+#[test]
+fn products_of_large_matrices() {
+    for turned in [[false, false], [false, true], [true, false], [true, true]] {
+        for size in [[1, 1, 1], [9, 23, 40], [65, 50, 33], [70, 97, 3]] {
+            check_product(size, turned, false);
+            check_product(size, turned, true);
+        }
+    }
+    // More terms than one block has, and rows for several tasks.
+    check_product([13, 30, 1100], [true, false], false);
+    check_product([530, 25, 17], [false, true], true);
+}
+
+#[test]
+fn attention_is_the_mean_weighted_by_the_softmax() {
+    let (channels, positions, temperature) = (5, 117, 2.0f32);
+    let features = numbers(1, channels * positions);
+    let length =
+        |i: usize| (0..channels).map(|c| features[c * positions + i].powi(2)).sum::<f32>().sqrt();
+    let factors: Vec<f32> = (0..positions).map(|i| 1.0 / length(i)).collect();
+    for (members, step) in [(1, 3), (40, 3), (99, 1), (117, 2), (117, 1)] {
+        // Every `step`-th position first, then the others.
+        let is_first = |i: &usize| i.is_multiple_of(step);
+        let (first, later): (Vec<_>, Vec<_>) = (0..positions).partition(is_first);
+        let order: Vec<usize> = first.into_iter().chain(later).collect();
+        let attention = Attention {
+            values: &features,
+            keys: &features,
+            factors: Some(&factors),
+            order: &order,
+            members,
+            temperature,
+        };
+        for set in InstructionSet::available() {
+            for kept_bytes in [0, usize::MAX] {
+                let found = attention.run_with(set, kept_bytes);
+                for i in 0..positions {
+                    let weight = |m: usize| {
+                        let terms = (0..channels).map(|c| {
+                            let (a, b) = (features[c * positions + i], features[c * positions + m]);
+                            f64::from(a) * f64::from(b)
+                        });
+                        let cosine = terms.sum::<f64>() * f64::from(factors[i] * factors[m]);
+                        (f64::from(temperature) * cosine).exp()
+                    };
+                    let weights: Vec<f64> = order[..members].iter().map(|&m| weight(m)).collect();
+                    for c in 0..channels {
+                        let terms = order[..members].iter().zip(&weights);
+                        let sum: f64 =
+                            terms.map(|(&m, w)| f64::from(features[c * positions + m]) * w).sum();
+                        let exact = sum / weights.iter().sum::<f64>();
+                        let found = f64::from(found[c * positions + i]);
+                        assert!(
+                            (found - exact).abs() < 2e-6,
+                            "{set:?}, {members}: {found} for {exact}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::adaptive::{Keys, gather};
-use super::exp::exp_scaled;
 use super::product::{View, ViewMut, Write, product};
+use crate::cpu::exp_scaled;
 
 /// Gradients `[C, N]` for features and unit vectors, given `grad` `[C, N]` of the prototypes.
 ///

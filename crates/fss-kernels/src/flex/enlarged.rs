@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::exp::exp_row;
+use crate::cpu::exp_row;
 use crate::resize::{Corners, Tap, taps};
 
 /// Logits and labels of a batch.

@@ -9,7 +9,6 @@ mod conv4d;
 mod conv_grad;
 mod cosine;
 mod enlarged;
-mod exp;
 mod group_norm;
 mod operands;
 mod pairs;
@@ -175,7 +174,7 @@ impl MatchingBackend for Flex {
                     let features = &values(&features)[range.clone()];
                     let keys = adaptive::Keys::unit(&values(&unit)[range]);
                     let members = member_indices(&values(&members)[sample * n..(sample + 1) * n]);
-                    adaptive::prototypes(features, keys, &members, [c, n], temperature, tile)
+                    adaptive::prototypes(features, keys, &members, [c, n], temperature)
                 });
                 tensor(samples.collect(), [b, c, n])
             }

@@ -9,7 +9,7 @@ use super::{adaptive, conv4d, pairs, selection};
 use crate::conv::{ConvGeometry, Residual};
 use crate::cpu::{ConvShape, Pooling, pool2d};
 use crate::ops::dims;
-use crate::self_support::{self as steps, SelfSupportConfig};
+use crate::self_support::SelfSupportConfig;
 
 /// Contiguous logits and labels as the kernels take them.
 pub(super) fn enlarged_operands<'a>(
@@ -72,8 +72,7 @@ pub(super) fn found(
         return None;
     }
     let (features, logits) = (values(&features), values(&logits));
-    let tile = steps::tile_for(1, h * w);
-    Some(selection::run(features, logits, [b, c, h * w], ways, config, tile))
+    Some(selection::run(features, logits, [b, c, h * w], ways, config))
 }
 
 /// The residual with contiguous values, if it is float32 or absent.

@@ -4,10 +4,9 @@ use rayon::prelude::*;
 
 use super::adaptive::{Keys, gather, with_ones};
 use super::cosine::{MapShape, squared_norms};
-use super::exp::exp_scaled;
 use super::product::{View, ViewMut, Write, product};
 use super::selection::{Sets, reciprocal_lengths};
-use crate::cpu::zeros;
+use crate::cpu::{exp_scaled, zeros};
 use crate::self_support::SelfSupportConfig;
 
 /// Rows of weights that are computed at a time.
@@ -177,8 +176,7 @@ mod tests {
             let background = noise.iter().map(|v| 2.0 * v + shift);
             let logits: Vec<f32> = background.chain(noise.iter().map(|v| -v)).collect();
             let found = among(&features, &weights, (&known.0, &known.1), &logits, size, &config);
-            let alone =
-                selection::run(&features, &logits, [1, channels, positions], 1, &config, 64);
+            let alone = selection::run(&features, &logits, [1, channels, positions], 1, &config);
             assert_close("fg", &found.fg_prototype, &alone.fg_prototype, 1e-6);
             assert_close("bg", &found.bg_prototype, &alone.bg_prototype, 1e-6);
             assert_close("adaptive", &found.bg_adaptive, &alone.bg_adaptive, 5e-6);

@@ -1,6 +1,9 @@
-//! Matrix products over slices: a checked front of the `gemm` crate.
+//! Matrix products over slices: a checked front of our own products for large matrices, and of the `gemm` crate
+//! for all others.
 
 use gemm::Parallelism;
+
+use crate::cpu::{Factor, Product};
 
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
@@ -105,6 +108,27 @@ pub(super) fn product(target: ViewMut, left: View, right: View, write: Write) {
     if t.extent() == 0 {
         return;
     }
+    let factor = |data: &[f32], layout: Layout| Factor {
+        start: data.as_ptr(),
+        row_stride: layout.row_stride,
+        column_stride: layout.column_stride,
+    };
+    let large = Product {
+        rows: t.rows,
+        columns: t.columns,
+        depth: l.columns,
+        left: factor(left.data, l),
+        right: factor(right.data, r),
+        target: target.data.as_mut_ptr(),
+        pitch: t.row_stride,
+        add: write == Write::Add,
+    };
+    if large.is_large() {
+        // SAFETY: the assertions above keep every element that is touched inside its slice, and the target is
+        // borrowed exclusively. A view is a range of a row-major matrix or of its transpose: one stride is 1.
+        #[allow(unsafe_code)]
+        return unsafe { large.run() };
+    }
     let operations = t.rows * t.columns * l.columns;
     let parallelism = if operations < 1 << 16 { Parallelism::None } else { Parallelism::Rayon(0) };
     // `alpha` scales what is already there, `beta` the product.
@@ -112,7 +136,7 @@ pub(super) fn product(target: ViewMut, left: View, right: View, write: Write) {
         Write::Replace => (false, 0.0),
         Write::Add => (true, 1.0),
     };
-    // SAFETY: the assertions above keep every element that is touched inside its slice: indices of a
+    // SAFETY: as above: indices of a
     // matrix run up to `extent() - 1`. The target is borrowed exclusively, so it overlaps neither
     // operand, and its own elements do not overlap, since a `ViewMut` is a range of columns of a
     // row-major matrix.

@@ -20,7 +20,6 @@ pub(super) fn run(
     [batch, channels, positions]: [usize; 3],
     ways: usize,
     config: &SelfSupportConfig,
-    tile: usize,
 ) -> Found {
     let shape = MapShape { batch, channels, positions };
     let lengths = squared_norms(features, shape);
@@ -43,7 +42,7 @@ pub(super) fn run(
         let keys = Keys::scaled(features, &factors);
         let temperature = config.temperature;
         let adaptive = match bg.as_slice() {
-            [bg] => adaptive::prototypes(features, keys, bg, size, temperature, tile),
+            [bg] => adaptive::prototypes(features, keys, bg, size, temperature),
             sets if sets.len() <= several::MOST_SETS => {
                 several::prototypes(features, keys, sets, size, temperature)
             }

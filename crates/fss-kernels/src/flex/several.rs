@@ -8,9 +8,8 @@
 use rayon::prelude::*;
 
 use super::adaptive::{Keys, gather, with_ones};
-use super::exp::exp_scaled;
 use super::product::{View, ViewMut, Write, product};
-use crate::cpu::zeros;
+use crate::cpu::{exp_scaled, zeros};
 
 /// Queries that are worked on at a time: their sums for a few sets fit into the caches.
 const TILE: usize = 256;
@@ -268,7 +267,7 @@ mod tests {
         for (sets, kept) in [(&sets[..], usize::MAX), (&sets[..], 0), (&sets[1..3], usize::MAX)] {
             let found = prototypes_within(&features, keys, sets, size, 2.0, kept);
             for (set, found) in sets.iter().zip(found.chunks_exact(channels * positions)) {
-                let alone = adaptive::prototypes(&features, keys, set, size, 2.0, 128);
+                let alone = adaptive::prototypes(&features, keys, set, size, 2.0);
                 assert_close("a set", found, &alone, 2e-6);
             }
         }

@@ -13,16 +13,17 @@ const CHUNK: usize = 1 << 14;
 ///
 /// The relative error is below 3e-7 where the result is a normal number; smaller results are flushed
 /// to about 1e-38.
-pub(super) fn exp_scaled(values: &mut [f32], factor: f32, shift: f32) {
+pub(crate) fn exp_scaled(values: &mut [f32], factor: f32, shift: f32) {
     values.par_chunks_mut(CHUNK).for_each(|chunk| exp_chunk(chunk, factor, shift));
 }
 
 /// Replaces each value by its exponential, on this thread alone.
-pub(super) fn exp_row(values: &mut [f32]) {
+pub(crate) fn exp_row(values: &mut [f32]) {
     exp_chunk(values, 1.0, 0.0);
 }
 
-fn exp_chunk(values: &mut [f32], factor: f32, shift: f32) {
+/// [`exp_scaled`] on this thread alone.
+pub(super) fn exp_chunk(values: &mut [f32], factor: f32, shift: f32) {
     #[cfg(target_arch = "x86_64")]
     {
         if is_x86_feature_detected!("avx512f") {

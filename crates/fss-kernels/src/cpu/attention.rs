@@ -1,0 +1,320 @@
+//! Attention of all positions of a map to some of them, without a matrix of all weights.
+//!
+//! As in [`matmul`](super::matmul), what all tasks share is packed first: the members' unit vectors and their
+//! values. A task then takes a panel of positions through both products: its weights for all members come out
+//! of the first one as the second one reads them, and are turned into exponentials in the cache. Cosines are
+//! bounded, so `exp(t · cos - |t|)` needs no maximum, and weights can be divided by their sum at the
+//! end. The sum is the second product's row for an additional channel of ones.
+//!
+//! Weights between members are symmetric: where they fit into memory, half of them is computed and kept.
+
+use rayon::prelude::*;
+
+use super::exp::exp_chunk;
+use super::gemm::{RegisterTile, multiply};
+use super::lanes::{InstructionSet, Kernel, Lanes};
+use super::pack::transpose;
+use super::scratch::{Scratch, Shared};
+use super::zeros;
+
+/// Weights between members may take this many bytes.
+const KEPT_BYTES: usize = 64 << 20;
+
+/// What is attended to.
+#[derive(Clone, Copy)]
+pub(crate) struct Attention<'a> {
+    /// What is summed up, `[C, N]`.
+    pub values: &'a [f32],
+    /// Vectors whose products are cosines, once scaled, `[C, N]`.
+    pub keys: &'a [f32],
+    /// Factor on each position's key, `[N]`.
+    pub factors: Option<&'a [f32]>,
+    /// All positions; those that are attended to, at least one, come first.
+    pub order: &'a [usize],
+    /// How many these are.
+    pub members: usize,
+    /// Factor on the cosines, small enough for `exp(-2 |t|)` to be a normal number.
+    pub temperature: f32,
+}
+
+impl Attention<'_> {
+    /// Means of the members' values, weighted for each position by the softmax of its cosines, `[C, N]`.
+    ///
+    /// # Panics
+    /// If a slice's length is not a multiple of the number of positions, or a position does not exist.
+    pub(crate) fn run(&self) -> Vec<f32> {
+        self.run_with(InstructionSet::best(), KEPT_BYTES)
+    }
+
+    /// [`Attention::run`] with a given instruction set, which the machine must have.
+    pub(super) fn run_with(&self, set: InstructionSet, kept_bytes: usize) -> Vec<f32> {
+        let positions = self.order.len();
+        let length = self.channels() * positions;
+        assert!(self.values.len() == length && self.keys.len() == length, "channels");
+        assert!(self.factors.is_none_or(|factors| factors.len() == positions), "factors");
+        assert!((1..=positions).contains(&self.members), "{} members", self.members);
+        assert!(self.order.iter().all(|&position| position < positions), "positions");
+        let mut output = zeros(length);
+        if length == 0 {
+            return output;
+        }
+        let to = Shared::new(output.as_mut_ptr());
+        // SAFETY: the set was detected on this machine.
+        unsafe {
+            match set {
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx512 => self.panels::<super::lanes_x86::Avx512>(to, kept_bytes),
+                #[cfg(target_arch = "x86_64")]
+                InstructionSet::Avx2 => self.panels::<super::lanes_x86::Avx2>(to, kept_bytes),
+                InstructionSet::Portable => self.panels::<super::lanes::Portable>(to, kept_bytes),
+            }
+        }
+        output
+    }
+
+    fn channels(&self) -> usize {
+        self.values.len() / self.order.len().max(1)
+    }
+
+    /// The channels and that of ones, in whole groups of rows.
+    fn value_groups<S: Lanes>(&self) -> usize {
+        (self.channels() + 1).div_ceil(S::ROWS)
+    }
+
+    fn member_groups<S: Lanes>(&self) -> usize {
+        self.members.div_ceil(S::ROWS)
+    }
+
+    fn member_panels<S: Lanes>(&self) -> usize {
+        self.members.div_ceil(S::PANEL)
+    }
+
+    /// The elements of a panel of weights; its rows are whole panels, too.
+    fn panel_length<S: Lanes>(&self) -> usize {
+        self.member_panels::<S>() * S::PANEL * S::PANEL
+    }
+
+    /// # Safety
+    /// The machine has the instructions of `S`; `output` has room for all channels of all positions.
+    unsafe fn panels<S: Lanes>(&self, output: Shared, kept_bytes: usize) {
+        const { assert!(S::PANEL.is_multiple_of(S::ROWS) && S::PANEL.is_multiple_of(S::WIDTH)) };
+        let (key_groups, value_groups) = (self.member_groups::<S>(), self.value_groups::<S>());
+        let (key_length, value_length) = (self.channels() * S::ROWS, self.members * S::ROWS);
+        let mut keys = Scratch::take(key_groups * key_length);
+        let mut values = Scratch::take(value_groups * value_length);
+        let keys = Shared::new(keys.as_mut_ptr());
+        let values = Shared::new(values.as_mut_ptr());
+        // SAFETY: each group has its own part of the buffer.
+        (0..key_groups).into_par_iter().for_each(|group| unsafe {
+            self.pack_keys::<S>(group, keys.at(group * key_length));
+        });
+        // SAFETY: as above.
+        (0..value_groups).into_par_iter().for_each(|group| unsafe {
+            self.pack_values::<S>(group, values.at(group * value_length));
+        });
+
+        let panels = self.member_panels::<S>();
+        let length = self.panel_length::<S>();
+        let keep = panels * length * size_of::<f32>() <= kept_bytes;
+        let mut kept = Scratch::take(if keep { panels * length } else { 0 });
+        let kept = Shared::new(kept.as_mut_ptr());
+        let at = |panel: usize| (panel * S::PANEL, self.members.min((panel + 1) * S::PANEL));
+        if keep {
+            (0..panels).into_par_iter().for_each(|panel| {
+                // SAFETY: the caller's; the keys are packed, and each pair of panels has its two places in `kept`.
+                unsafe { S::enter(Between { attention: self, keys: keys.at(0), kept, panel }) }
+            });
+        }
+        let other_panels = (self.order.len() - self.members).div_ceil(S::PANEL);
+        (0..panels + other_panels).into_par_iter().for_each(|task| {
+            let (range, weights) = if task < panels {
+                (at(task), keep.then(|| kept.at(task * length).cast_const()))
+            } else {
+                let start = self.members + (task - panels) * S::PANEL;
+                ((start, (start + S::PANEL).min(self.order.len())), None)
+            };
+            let (keys, values) = (keys.at(0), values.at(0));
+            let sums = Sums { attention: self, keys, values, weights, range, output };
+            // SAFETY: the caller's; keys, values and weights are ready, and each position has its own outputs.
+            unsafe { S::enter(sums) }
+        });
+    }
+
+    /// Packs the unit vectors of a group of members as `[C][ROWS]`. Rows behind the last one repeat it.
+    ///
+    /// # Safety
+    /// `to` has room for the group.
+    unsafe fn pack_keys<S: Lanes>(&self, group: usize, to: *mut f32) {
+        let positions = self.order.len();
+        for r in 0..S::ROWS {
+            let position = self.order[(group * S::ROWS + r).min(self.members - 1)];
+            let factor = self.factors.map_or(1.0, |factors| factors[position]);
+            for (c, channel) in self.keys.chunks_exact(positions).enumerate() {
+                // SAFETY: the caller's.
+                unsafe { to.add(c * S::ROWS + r).write(channel[position] * factor) }
+            }
+        }
+    }
+
+    /// Packs a group of channels of the members' values as `[members][ROWS]`; behind the last channel follow one
+    /// of ones, and zeros.
+    ///
+    /// # Safety
+    /// As [`Attention::pack_keys`].
+    unsafe fn pack_values<S: Lanes>(&self, group: usize, to: *mut f32) {
+        let positions = self.order.len();
+        for r in 0..S::ROWS {
+            let channel = group * S::ROWS + r;
+            let values = self.values.chunks_exact(positions).nth(channel);
+            let else_all = if channel == self.channels() { 1.0 } else { 0.0 };
+            for (m, &position) in self.order[..self.members].iter().enumerate() {
+                // SAFETY: the caller's.
+                unsafe {
+                    to.add(m * S::ROWS + r)
+                        .write(values.map_or(else_all, |values| values[position]))
+                }
+            }
+        }
+    }
+
+    /// Packs the unit vectors of the positions of a panel as `[C][PANEL]`. Lanes behind the last one hold anything.
+    ///
+    /// # Safety
+    /// As [`Attention::pack_keys`].
+    #[inline(always)]
+    unsafe fn pack_queries<S: Lanes>(&self, [start, end]: [usize; 2], to: *mut f32) {
+        let positions = self.order.len();
+        for (lane, &position) in self.order[start..end].iter().enumerate() {
+            let factor = self.factors.map_or(1.0, |factors| factors[position]);
+            for (c, channel) in self.keys.chunks_exact(positions).enumerate() {
+                // SAFETY: the caller's.
+                unsafe { to.add(c * S::PANEL + lane).write(channel[position] * factor) }
+            }
+        }
+    }
+
+    /// Weights of the members from group `first` on for the positions of a panel, rows of `[members][PANEL]`.
+    ///
+    /// # Safety
+    /// Inside [`Lanes::enter`]; `keys` are packed, and `to` has room for the whole groups.
+    #[inline(always)]
+    unsafe fn weigh<S: Lanes>(
+        &self,
+        keys: *const f32,
+        first: usize,
+        range: [usize; 2],
+        to: *mut f32,
+    ) {
+        let channels = self.channels();
+        let mut queries = Scratch::take(channels * S::PANEL);
+        let pixels = queries.as_mut_ptr();
+        // SAFETY: the caller's; a group's rows end before `to` does.
+        unsafe {
+            self.pack_queries::<S>(range, pixels);
+            for group in first..self.member_groups::<S>() {
+                multiply::<S>(RegisterTile {
+                    k: channels,
+                    weights: keys.wrapping_add(group * channels * S::ROWS),
+                    pixels,
+                    sums: to.wrapping_add(group * S::ROWS * S::PANEL),
+                    pitch: S::PANEL,
+                    vectors: (range[1] - range[0]).div_ceil(S::WIDTH),
+                    ahead: pixels,
+                    ahead_step: 0,
+                });
+            }
+            let length = (self.member_groups::<S>() - first) * S::ROWS * S::PANEL;
+            let start = to.wrapping_add(first * S::ROWS * S::PANEL);
+            let weights = std::slice::from_raw_parts_mut(start, length);
+            exp_chunk(weights, self.temperature, self.temperature.abs());
+        }
+    }
+}
+
+/// Weights of the members from those of a panel on for those of this panel; and, mirrored, the other way round.
+struct Between<'a> {
+    attention: &'a Attention<'a>,
+    keys: *const f32,
+    /// All panels of weights.
+    kept: Shared,
+    panel: usize,
+}
+
+impl Kernel for Between<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Lanes>(self) {
+        let attention = self.attention;
+        let length = attention.panel_length::<S>();
+        let first = self.panel * S::PANEL;
+        let range = [first, attention.members.min(first + S::PANEL)];
+        let own = self.kept.at(self.panel * length);
+        // SAFETY: rows of this panel from its own on are this task's, and so are the rows of later panels that
+        // mirror them. A panel before the last one is full.
+        unsafe {
+            attention.weigh::<S>(self.keys, first / S::ROWS, range, own);
+            for other in self.panel + 1..attention.member_panels::<S>() {
+                let from = own.wrapping_add(other * S::PANEL * S::PANEL);
+                let to = self.kept.at(other * length + first * S::PANEL);
+                for lane in (0..S::PANEL).step_by(S::WIDTH) {
+                    let from = from.wrapping_add(lane * S::PANEL);
+                    transpose::<S>(from, S::PANEL, S::WIDTH, S::PANEL, to.wrapping_add(lane));
+                }
+            }
+        }
+    }
+}
+
+/// The means for a range of positions that fill a panel.
+struct Sums<'a> {
+    attention: &'a Attention<'a>,
+    keys: *const f32,
+    values: *const f32,
+    /// Their weights, if they were kept.
+    weights: Option<*const f32>,
+    range: (usize, usize),
+    /// `[C, N]`
+    output: Shared,
+}
+
+impl Kernel for Sums<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Lanes>(self) {
+        let attention = self.attention;
+        let (members, channels) = (attention.members, attention.channels());
+        let (start, end) = self.range;
+        let groups = attention.value_groups::<S>();
+        let mut made =
+            Scratch::take(if self.weights.is_some() { 0 } else { attention.panel_length::<S>() });
+        let mut scratch = Scratch::take(groups * S::ROWS * S::PANEL);
+        let sums = scratch.as_mut_ptr();
+        // SAFETY: the sums have room for all groups of rows; the outputs of these positions are this task's.
+        unsafe {
+            let pixels = match self.weights {
+                Some(weights) => weights,
+                None => {
+                    attention.weigh::<S>(self.keys, 0, [start, end], made.as_mut_ptr());
+                    made.as_ptr()
+                }
+            };
+            for group in 0..groups {
+                multiply::<S>(RegisterTile {
+                    k: members,
+                    weights: self.values.wrapping_add(group * members * S::ROWS),
+                    pixels,
+                    sums: sums.wrapping_add(group * S::ROWS * S::PANEL),
+                    pitch: S::PANEL,
+                    vectors: (end - start).div_ceil(S::WIDTH),
+                    ahead: pixels,
+                    ahead_step: 0,
+                });
+            }
+            for (lane, &position) in attention.order[start..end].iter().enumerate() {
+                let sum = |c: usize| sums.wrapping_add(c * S::PANEL + lane).read();
+                let factor = 1.0 / sum(channels);
+                for c in 0..channels {
+                    self.output.at(c * attention.order.len() + position).write(sum(c) * factor);
+                }
+            }
+        }
+    }
+}
