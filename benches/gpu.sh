@@ -32,7 +32,6 @@ for kernels in 0 1; do
     FSS_CUBECL_KERNELS=$kernels FSS_TEST_DEVICE=$backend cargo test --release -p fss-kernels -p fss-heads \
         --features "fss-kernels/$backend,fss-heads/$backend" --test '*' -- --test-threads 2
 done
-export FSS_CUBECL_KERNELS=1
 
 echo "=== benches"
 python3 benches/report.py --device "$backend" ${python:+--python "$python"}

@@ -10,11 +10,11 @@ pub fn test_device() -> Device {
         Err(_) | Ok("" | "cpu") => Device::flex(),
         #[cfg(not(feature = "flex"))]
         Err(_) => panic!("this build has no CPU; set FSS_TEST_DEVICE"),
-        #[cfg(any(feature = "vulkan", feature = "vulkan-unfused"))]
+        #[cfg(feature = "vulkan-plain")]
         Ok("vulkan") => Device::vulkan(burn::tensor::DeviceKind::DefaultDevice),
-        #[cfg(feature = "wgpu")]
+        #[cfg(feature = "wgpu-plain")]
         Ok("wgpu") => Device::wgpu(burn::tensor::DeviceKind::DefaultDevice),
-        #[cfg(feature = "cuda")]
+        #[cfg(feature = "cuda-plain")]
         Ok("cuda") => Device::cuda(0),
         Ok(other) => panic!("FSS_TEST_DEVICE={other}: no such device in this build"),
     }

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fss_core::data::io::write_atomic;
-use fss_core::train::TrainError;
 use fss_core::train::evaluate::Evaluation;
 use fss_core::train::generalized::{GfssEvaluation, generalized_json, generalized_table};
 use fss_core::train::report::{evaluation_table, to_json};
 use fss_core::train::ways::{WaysEvaluation, ways_json, ways_table};
+use fss_core::train::{Shard, TrainError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -68,7 +68,6 @@ pub fn run(args: &MergeArgs) -> Result<(), Failure> {
             "merge the shards of one evaluation",
         ));
     }
-    check_complete(&values)?;
     let (table, json) = match kind {
         Kind::Episodes => {
             let whole = merged(values, &args.files, Evaluation::merge)?;
@@ -109,27 +108,10 @@ fn unreadable(path: &Path, problem: &dyn std::fmt::Display) -> Failure {
 fn merged<T: DeserializeOwned>(
     values: Vec<(Kind, Value)>,
     files: &[PathBuf],
-    merge: fn(Vec<T>) -> Result<T, TrainError>,
+    merge: fn(Shard, Vec<T>) -> Result<T, TrainError>,
 ) -> Result<T, Failure> {
     let parts = values.into_iter().zip(files).map(|((_, value), path)| {
         serde_json::from_value(value).map_err(|problem| unreadable(path, &problem))
     });
-    Ok(merge(parts.collect::<Result<_, _>>()?)?)
-}
-
-/// A part of the shards may fit together and yet not be all.
-fn check_complete(values: &[(Kind, Value)]) -> Result<(), Failure> {
-    let number = |value: &Value, key: &str| value["shard"][key].as_u64();
-    let of = values.first().and_then(|(_, value)| number(value, "of")).unwrap_or(1);
-    let missing: Vec<String> = (0..of)
-        .filter(|index| values.iter().all(|(_, v)| number(v, "index").unwrap_or(0) != *index))
-        .map(|index| format!("{index}/{of}"))
-        .collect();
-    if missing.is_empty() || values.iter().any(|(_, v)| number(v, "of").unwrap_or(1) != of) {
-        return Ok(());
-    }
-    Err(Failure::request(
-        format!("shards are missing: {}", missing.join(", ")),
-        "give all of them, or measure those with `fss eval --shard` first",
-    ))
+    Ok(merge(Shard::WHOLE, parts.collect::<Result<_, _>>()?)?)
 }

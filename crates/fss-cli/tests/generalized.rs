@@ -161,6 +161,14 @@ fn both_stages_train_and_are_measured() {
     assert_eq!(rows(&again), rows(&shown));
     let json = std::fs::read_to_string(scratch.path("e.json")).unwrap();
     assert!(json.contains("\"harmonic\"") && json.contains("\"spread\""), "{json}");
+    // Shares of it, one of them on two devices, come to the same.
+    let both = format!("{eval} --more-weights novel/best_2.safetensors");
+    scratch.ok(&format!("{both} --shard 0/2 --json part-0.json"));
+    scratch.ok(&format!("--device cpu,cpu {both} --shard 1/2 --json part-1.json"));
+    let message = scratch.fails("merge part-1.json");
+    assert!(message.contains("missing: 0/2"), "{message}");
+    scratch.ok("merge part-1.json part-0.json --json merged.json");
+    assert_eq!(std::fs::read_to_string(scratch.path("merged.json")).unwrap(), json);
     let message = scratch.fails(&format!("{eval} --fold 1"));
     assert!(message.contains("other classes"), "{message}");
     let message = scratch.fails(&format!("{novel} --out again --pretrained {best} {small}"));

@@ -15,7 +15,7 @@
 //! # Features
 //!
 //! `flex` (default) is the CPU; `cuda`, `wgpu` and `vulkan` add Burn's CubeCL runtimes, with Burn's fusion of
-//! operations; `cuda-unfused`, `wgpu-unfused` and `vulkan-unfused` do so without.
+//! operations and its choice among kernels by measuring; `cuda-plain`, `wgpu-plain` and `vulkan-plain` do so without.
 
 mod autodiff;
 mod backend;

@@ -71,11 +71,11 @@ impl Shard {
         (0..parts).map(part).collect()
     }
 
-    /// Puts shares in order, and says what they are together.
+    /// Puts the shares of `whole` in order.
     ///
     /// # Errors
-    /// [`TrainError::Setting`] if one is missing, there twice, or of another number.
-    pub(crate) fn join<T>(mut parts: Vec<(Self, T)>) -> Result<(Self, Vec<T>), TrainError> {
+    /// [`TrainError::Setting`] if one is missing, there twice, or no share of it.
+    pub(crate) fn join<T>(whole: Self, mut parts: Vec<(Self, T)>) -> Result<Vec<T>, TrainError> {
         let Some(of) = parts.first().map(|(shard, _)| shard.of) else {
             return Err(TrainError::setting("there are no shards to merge", "give all of them"));
         };
@@ -85,6 +85,18 @@ impl Shard {
                 "merge the shards of one evaluation, all made with the same N in --shard I/N",
             ));
         }
+        let all = whole.split(of / whole.of);
+        let missing: Vec<String> = all
+            .iter()
+            .filter(|wanted| parts.iter().all(|(shard, _)| shard != *wanted))
+            .map(Self::to_string)
+            .collect();
+        if !missing.is_empty() {
+            return Err(TrainError::setting(
+                format!("shards are missing: {}", missing.join(", ")),
+                "give all of them, or measure those with `fss eval --shard` first",
+            ));
+        }
         parts.sort_by_key(|(shard, _)| shard.index);
         if let Some(pair) = parts.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(TrainError::setting(
@@ -92,20 +104,13 @@ impl Shard {
                 "give each of them once",
             ));
         }
-        let whole = Self { index: parts[0].0.index, of: of / parts.len() };
-        let fits = of % parts.len() == 0
-            && parts.iter().map(|(shard, _)| *shard).eq(whole.split(parts.len()));
-        if !fits {
-            let missing: Vec<String> = (0..of)
-                .filter(|index| parts.iter().all(|(shard, _)| shard.index != *index))
-                .map(|index| format!("{index}/{of}"))
-                .collect();
+        if parts.len() != all.len() {
             return Err(TrainError::setting(
-                format!("shards are missing: {}", missing.join(", ")),
-                "give all of them, or measure those with --shard first",
+                format!("these are more than the shards of {whole}"),
+                "give those that belong to it",
             ));
         }
-        Ok((whole, parts.into_iter().map(|(_, part)| part).collect()))
+        Ok(parts.into_iter().map(|(_, part)| part).collect())
     }
 }
 
@@ -185,16 +190,17 @@ mod tests {
 
     #[test]
     fn shards_are_joined_in_order_or_refused() {
-        let (whole, order) = Shard::join(shards(&["2/3", "0/3", "1/3"])).unwrap();
-        assert_eq!((whole, order), (Shard::WHOLE, vec![0, 1, 2]));
-        let (part, order) = Shard::join(shards(&["4/6", "1/6"])).unwrap();
-        assert_eq!((part.to_string(), order), ("1/3".to_owned(), vec![1, 4]));
-        let message = |texts: &[&str]| Shard::join(shards(texts)).unwrap_err().to_string();
-        assert!(message(&["0/4", "3/4", "1/4"]).contains("missing: 2/4"));
-        assert!(message(&["0/4", "1/4"]).contains("missing: 2/4, 3/4"));
-        assert!(message(&["0/2", "0/2"]).contains("twice"));
-        assert!(message(&["0/2", "1/3"]).contains("different numbers"));
-        assert!(message(&[]).contains("no shards"));
+        let join = |whole: &str, texts: &[&str]| Shard::join(whole.parse().unwrap(), shards(texts));
+        assert_eq!(join("0/1", &["2/3", "0/3", "1/3"]).unwrap(), [0, 1, 2]);
+        assert_eq!(join("1/3", &["4/6", "1/6"]).unwrap(), [1, 4]);
+        let message = |whole: &str, texts: &[&str]| join(whole, texts).unwrap_err().to_string();
+        assert!(message("0/1", &["0/4", "3/4", "1/4"]).contains("missing: 2/4"));
+        assert!(message("0/1", &["0/4", "2/4"]).contains("missing: 1/4, 3/4"));
+        assert!(message("1/3", &["0/6", "4/6"]).contains("missing: 1/6"));
+        assert!(message("0/1", &["0/2", "0/2", "1/2"]).contains("twice"));
+        assert!(message("0/1", &["0/2", "1/3"]).contains("different numbers"));
+        assert!(message("1/3", &["0/6", "1/6", "4/6"]).contains("more than"));
+        assert!(message("0/1", &[]).contains("no shards"));
         for wrong in ["", "1", "2/2", "0/0", "-1/2", "a/b", "1/2/3"] {
             assert!(wrong.parse::<Shard>().is_err(), "{wrong}");
         }

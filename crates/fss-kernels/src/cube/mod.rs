@@ -9,8 +9,8 @@
 //! | resize and argmax | the enlarged logits are made | labels are written, nothing else |
 //! | correlation | product, ReLU, transposition | product, then one pass |
 //!
-//! They have not been checked on a GPU yet, so they run only where the environment says `FSS_CUBECL_KERNELS=1`;
-//! else the composed bodies do. `benches/gpu.sh` runs the golden cases both ways.
+//! Where the environment says `FSS_CUBECL_KERNELS=0`, the composed bodies run instead, to compare the two:
+//! `.ci/gpu` runs golden cases on a driver in software, `benches/gpu.sh` all of them on a GPU, both ways.
 //!
 //! All compute in float32 and take float32, float16 and bfloat16; anything else runs composed. Under
 //! Burn's fusion they are one opaque operation each.
@@ -32,13 +32,13 @@ use crate::resize::Corners;
 
 type Float = FloatTensor<CubeBackend>;
 
-/// Whether these kernels were asked for.
+/// Whether these kernels run.
 fn enabled() -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
-    *ENABLED.get_or_init(|| std::env::var("FSS_CUBECL_KERNELS").is_ok_and(|value| value == "1"))
+    *ENABLED.get_or_init(|| std::env::var("FSS_CUBECL_KERNELS").map_or(true, |value| value != "0"))
 }
 
-/// What a kernel gives, if kernels were asked for and it takes its operands.
+/// What a kernel gives, if kernels run and it takes its operands.
 fn tried(kernel: impl FnOnce() -> Option<Float>) -> Option<Float> {
     enabled().then(kernel).flatten()
 }

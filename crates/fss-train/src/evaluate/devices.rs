@@ -44,7 +44,7 @@ pub fn evaluate_on<M: FewShotModel + Send>(
     let mut audience = Audience::new(data, plan, observer);
     let workers = models.into_iter().zip(plans).collect();
     let parts = share_out(workers, stop, work, |done| audience.hear(&done))?;
-    Evaluation::merge(parts)
+    Evaluation::merge(plan.shard, parts)
 }
 
 /// An episode that a device has done.

@@ -10,7 +10,7 @@ use crate::TrainError;
 use crate::shard::{Shard, interleave, same};
 
 impl Evaluation {
-    /// Puts together what several processes measured, each a [`Shard`] of the same evaluation.
+    /// Puts together what several processes or devices measured, all the parts of `shard` of the same evaluation.
     ///
     /// All scores are computed again from the counts of the episodes, in their order. The result is that of one
     /// process that measured them all, to the last bit; only [`features`](Self::features) tells of the backbone
@@ -18,9 +18,9 @@ impl Evaluation {
     ///
     /// # Errors
     /// [`TrainError::Setting`] if shards are missing, there twice, or belong to different evaluations.
-    pub fn merge(parts: Vec<Self>) -> Result<Self, TrainError> {
+    pub fn merge(shard: Shard, parts: Vec<Self>) -> Result<Self, TrainError> {
         let parts = parts.into_iter().map(|part| (part.shard, part)).collect();
-        let (shard, parts) = Shard::join(parts)?;
+        let parts = Shard::join(shard, parts)?;
         let first = &parts[0];
         for part in &parts {
             part.check_beside(first)?;

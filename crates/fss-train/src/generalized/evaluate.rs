@@ -49,14 +49,14 @@ pub struct GfssEvaluation {
 }
 
 impl GfssEvaluation {
-    /// Puts together what several processes measured, each a [`Shard`] of the same evaluation. The result is that
+    /// Puts together what several processes or devices measured, all the parts of `shard` of the same evaluation. The result is that
     /// of one process that measured all images.
     ///
     /// # Errors
     /// [`TrainError::Setting`] if shards are missing, there twice, or belong to different evaluations.
-    pub fn merge(parts: Vec<Self>) -> Result<Self, TrainError> {
+    pub fn merge(shard: Shard, parts: Vec<Self>) -> Result<Self, TrainError> {
         let parts = parts.into_iter().map(|part| (part.shard, part)).collect();
-        let (shard, parts) = Shard::join(parts)?;
+        let parts = Shard::join(shard, parts)?;
         let mut whole = Self { shard, ..parts[0].clone() };
         for part in &parts[1..] {
             same(&part.model, &whole.model, "the model")?;

@@ -62,7 +62,7 @@ pub fn evaluate_ways_on<T: WayTester + Send>(
             running: done.running,
         }),
     })?;
-    WaysEvaluation::merge(parts)
+    WaysEvaluation::merge(plan.shard, parts)
 }
 
 enum Message {

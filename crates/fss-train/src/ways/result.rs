@@ -50,16 +50,16 @@ pub struct WaysEvaluation {
 }
 
 impl WaysEvaluation {
-    /// Puts together what several processes measured, each a [`Shard`] of the same test.
+    /// Puts together what several processes or devices measured, all the parts of `shard` of the same test.
     ///
     /// The result is that of one process that measured all of it, to the last bit; only
     /// [`features`](Self::features) tells of the backbone passes that were really made.
     ///
     /// # Errors
     /// [`TrainError::Setting`] if shards are missing, there twice, or belong to different tests.
-    pub fn merge(parts: Vec<Self>) -> Result<Self, TrainError> {
+    pub fn merge(shard: Shard, parts: Vec<Self>) -> Result<Self, TrainError> {
         let parts = parts.into_iter().map(|part| (part.shard, part)).collect();
-        let (shard, parts) = Shard::join(parts)?;
+        let parts = Shard::join(shard, parts)?;
         let first = &parts[0];
         for part in &parts {
             same(&part.protocol, &first.protocol, "the protocol")?;
