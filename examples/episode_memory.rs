@@ -15,6 +15,7 @@ use fss_core::heads::{
     PopHead, Shot, SspConfig,
 };
 use fss_core::kernels::{Corners, resize_bilinear};
+use fss_support::peak_mib;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::flex();
@@ -75,12 +76,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Peak memory of this process in MiB.
-fn peak() -> Result<f64, Box<dyn std::error::Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
-        .ok_or("the system does not tell the peak memory of a process")?;
-    Ok(peak.trim().parse::<f64>()? / 1024.0)
+fn peak() -> Result<f64, &'static str> {
+    peak_mib().ok_or("the system does not tell the peak memory of a process")
 }

@@ -21,6 +21,7 @@ use fss_core::train::observer::Silent;
 use fss_core::train::recipe::Recipe;
 use fss_core::train::{RunData, Stop};
 use fss_core::{Depth, Device, Refine, parse_device};
+use fss_support::peak_mib;
 
 /// Measures one point.
 #[derive(Parser)]
@@ -123,12 +124,4 @@ fn evaluation(
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-/// Peak memory of this process in MiB, where the system tells it.
-fn peak_mib() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let peak =
-        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-    Some(peak?.trim().parse::<f64>().ok()? / 1024.0)
 }
