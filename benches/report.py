@@ -4,6 +4,7 @@
 
 Ratios compare our own figures with those of the PyTorch peer, both measured by this script within minutes of
 each other on the same machine.  Without a Python that has torch, the peer's columns stay empty.
+`--resume` goes on where an interrupted run stopped, and keeps what that one measured.
 `--only hsnet` prints the rows beside PyTorch whose name has that word in it, and writes nothing.
 `--device cuda` (or vulkan, wgpu) measures the rows beside PyTorch on a GPU and writes benches/GPU.md; see gpu.sh.
 """
@@ -75,10 +76,10 @@ ON_CPU = {"loading"}
 
 # What grows, by which options of examples/scaling.rs, and how time should grow with it.
 SCALING = [
-    ("side of the image", "size", (241, 321, 473, 641), "pixels (side squared) for the backbone, their square for self-support: exponent 2 to 4"),
+    ("side of the image", "size", (241, 321, 473, 641), "pixels (side squared) for the backbone, their square for self-support: exponent about 2, more for very large maps"),
     ("shots", "shots", (1, 2, 5, 10), "one pass of the backbone each, and one for the query: exponent just below 1"),
     ("ways", "ways", (1, 2, 5), "as shots: each way has a support of its own"),
-    ("episodes", "episodes", (10, 50, 250, 1250), "the head alone once all images were seen: exponent up to 1"),
+    ("episodes", "episodes", (10, 50, 250), "the head alone once all images were seen: exponent up to 1"),
 ]
 
 # Rows of benches/annotations.rs, by the same names in benches/peers/coco_masks.py.
@@ -89,6 +90,26 @@ PREPARED = "prepare coco 2500 images, 19000 objects/all"
 
 def run(command, **settings):
     return subprocess.run(command, cwd=ROOT, check=True, text=True, **settings)
+
+
+class Store:
+    """What was measured so far, in a file that outlives an interrupted run."""
+
+    def __init__(self, path, resume):
+        self.path = path
+        self.found = json.loads(path.read_text()) if resume and path.exists() else {}
+
+    def get(self, key, measure):
+        if key not in self.found:
+            self.found[key] = measure()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps(self.found))
+        return self.found[key]
+
+    def printed(self, command):
+        """The JSON that a command prints."""
+        words = [str(word) for word in command]
+        return self.get(" ".join(words), lambda: json.loads(output(words)))
 
 
 def output(command):
@@ -108,11 +129,11 @@ def target():
     return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 
 
-def mask_lines(rows, python):
+def mask_lines(rows, python, store):
     """The table beside pycocotools; it reads the file that the bench left in the target folder."""
     file = target() / "tmp" / "annotations.json"
     command = [python, str(MASKS), "--file", str(file), "--processes", str(os.cpu_count())]
-    theirs = json.loads(output(command))
+    theirs = store.printed(command)
     lines = [
         "",
         "## Beside pycocotools",
@@ -129,7 +150,7 @@ def mask_lines(rows, python):
     files = [str(target() / "tmp" / "prepare" / f"instances_{split}2014.json") for split in ("train", "val")]
     written = ["--out", str(target() / "tmp" / "peer_masks"), "--crowds", "leave"]
     command = [python, str(MASKS), "--file", *files, "--processes", str(os.cpu_count()), *written]
-    ours, theirs = rows[PREPARED], json.loads(output(command))["read and paint"]
+    ours, theirs = rows[PREPARED], store.printed(command)["read and paint"]
     lines.append(f"| {PREPARED} (PNG files) | {show(ours)} | {show(theirs)} | {ours / theirs:.2f} |")
     return lines
 
@@ -153,15 +174,15 @@ def show(seconds):
     return f"{seconds * 1e3:.1f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def peer_figures(python, episodes, device):
+def peer_figures(python, episodes, device, store):
     """What the peers of some rows print, by script and arguments."""
     figures = {}
     for _, peer, _ in episodes:
         if peer in figures or (device != "cpu" and peer[0] in ON_CPU):
             continue
-        options = ["--threads", str(os.cpu_count()), "--repeat", "9", *peer[1:]]
+        options = ["--threads", str(os.cpu_count()), "--repeat", "5", *peer[1:]]
         options += [] if device == "cpu" else ["--device", "cuda"]
-        figures[peer] = json.loads(output([python, "-B", str(PEERS / f"{peer[0]}.py"), *options]))
+        figures[peer] = store.printed([python, "-B", PEERS / f"{peer[0]}.py", *options])
     return figures
 
 
@@ -181,7 +202,7 @@ def episode_lines(episodes, rows, peers):
     return lines
 
 
-def scaling_lines():
+def scaling_lines(store):
     """How time and memory of SSP grow; each point is a process of its own."""
     run(["cargo", "build", "--release", "--example", "scaling"])
     program = str(target() / "release" / "examples" / "scaling")
@@ -199,7 +220,7 @@ def scaling_lines():
     for what, option, values, _ in SCALING:
         before = None
         for value in values:
-            found = json.loads(output([program, f"--{option}", str(value)]))
+            found = store.printed([program, f"--{option}", value])
             growth = ["", ""]
             if before:
                 step = math.log(value / before[0])
@@ -211,14 +232,17 @@ def scaling_lines():
     return lines + [f"- {what}: {should}" for what, _, _, should in SCALING]
 
 
-def five_seed_lines(python):
-    """The whole official evaluation, and what PyTorch would take for it."""
+def five_seed_lines(python, store, whole):
+    """The official evaluation, or a fifth of it, and what PyTorch would take for it."""
+    images, episodes = (350, 1000) if whole else (70, 200)
     folder = target() / "tmp" / "five_seeds"
     command = ["cargo", "run", "--release", "--quiet", "--example", "five_seeds", "--", "--folder", str(folder)]
-    ours = json.loads(output(command))
+    command += ["--images", str(images), "--episodes", str(episodes)]
+    ours = store.printed(command)
     lines = ["", "## The official evaluation", ""]
     lines += [
-        "Five seeds of 1000 1-shot episodes over 350 generated images of VOC's size (`cargo run --release --example five_seeds`).",
+        f"Five seeds of {episodes} 1-shot episodes over {images} generated images of VOC's size, one after the other (`cargo run",
+        "--release --example five_seeds`). Officially, they are 1000 over some 350 images: as many for each image.",
         "PyTorch's time is that of an episode, measured on some of the same (`benches/peers/evaluation.py`), times their number;",
         "`--skip-unused` leaves out the prototype that the published code makes and never reads.",
         "",
@@ -227,16 +251,16 @@ def five_seed_lines(python):
     ]
     for options in ([], ["--skip-unused"]) if python else ():
         peer = [python, "-B", str(PEERS / "evaluation.py"), "--threads", str(os.cpu_count()), "--folder", str(folder)]
-        theirs = json.loads(output([*peer, *options]))["episode"] * ours["episodes"]
+        theirs = store.printed([*peer, *options])["episode"] * ours["episodes"]
         name = " ".join(["evaluation", *options])
         lines.append(f"| {name} | {ours['seconds']:.0f} s | {theirs:.0f} s | {ours['seconds'] / theirs:.3f} |")
     return lines
 
 
-def memory_lines(peers):
+def memory_lines(peers, store):
     run(["cargo", "build", "--release", "--example", "episode_memory"])
     command = ["cargo", "run", "--release", "--quiet", "--example", "episode_memory", "--"]
-    peaks = {model: float(output([*command, model])) for model in dict(MEMORY)}
+    peaks = {model: store.printed([*command, model]) for model in dict(MEMORY)}
     lines = ["", "Peak memory of a 1-shot episode (whole processes, libraries included):", ""]
     lines += ["| model | peer | ours | PyTorch | ratio |", "|---|---|---|---|---|"]
     for model, options in MEMORY:
@@ -249,6 +273,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", help="a Python with torch and pycocotools, for the peers")
     parser.add_argument("--skip-benches", action="store_true", help="use the figures of the last run")
+    parser.add_argument("--whole", action="store_true", help="all of the official evaluation, not a fifth (some 15 minutes)")
+    parser.add_argument("--resume", action="store_true", help="keep what an interrupted run measured")
     parser.add_argument("--only", metavar="WORD", help="print the rows beside PyTorch with this word in their name")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "vulkan", "wgpu"))
     args = parser.parse_args()
@@ -258,7 +284,8 @@ def main():
     os.environ["CRITERION_HOME"] = str(criterion)
     os.environ["FSS_BENCH_DEVICE"] = args.device
     episodes = [row for row in EPISODES if (args.only or "") in row[0] and not (on_gpu and row[1][0] in ON_CPU)]
-    peers = peer_figures(args.python, episodes, args.device) if args.python else {}
+    store = Store(target() / "tmp" / f"report-{args.device}.json", args.resume)
+    peers = peer_figures(args.python, episodes, args.device, store) if args.python else {}
     if not args.skip_benches:
         names = ["kernels", "model", "generalized", "training"]
         if not on_gpu:
@@ -267,7 +294,12 @@ def main():
             names += ["correlation", "evaluation", "annotations", "prepare", "startup"]
         features = ["--features", args.device] if on_gpu else []
         words = ["--", args.only] if args.only else []
-        run(["cargo", "bench", *features, *(word for name in names for word in ("--bench", name)), *words])
+        command = ["cargo", "bench", *features]
+        # All are built first, so that none is measured while the next one is built.
+        run([*command, "--no-run", *(word for name in names for word in ("--bench", name))])
+        for name in names:
+            bench = [*command, "--bench", name, *words]
+            store.get(" ".join(bench), lambda: run(bench) and None)
     rows = measured(criterion)
     table = episode_lines(episodes, rows, peers)
     if args.only:
@@ -306,11 +338,11 @@ def main():
         *table,
     ]
     if peers:
-        lines += memory_lines(peers)
-    lines += five_seed_lines(args.python)
-    lines += scaling_lines()
+        lines += memory_lines(peers, store)
+    lines += five_seed_lines(args.python, store, args.whole)
+    lines += scaling_lines(store)
     if args.python:
-        lines += mask_lines(rows, args.python)
+        lines += mask_lines(rows, args.python, store)
     lines += ["", "## All rows", "", "| bench | median |", "|---|---|"]
     lines += [f"| {name} | {show(seconds)} |" for name, seconds in rows.items()]
     (ROOT / "benches" / "README.md").write_text("\n".join(lines) + "\n")
