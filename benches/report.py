@@ -95,15 +95,16 @@ def run(command, **settings):
 class Store:
     """What was measured so far, in a file that outlives an interrupted run."""
 
-    def __init__(self, path, resume):
-        self.path = path
+    def __init__(self, path, resume, keep):
+        self.path, self.keep = path, keep
         self.found = json.loads(path.read_text()) if resume and path.exists() else {}
 
     def get(self, key, measure):
         if key not in self.found:
             self.found[key] = measure()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(json.dumps(self.found))
+            if self.keep:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self.path.write_text(json.dumps(self.found))
         return self.found[key]
 
     def printed(self, command):
@@ -284,7 +285,8 @@ def main():
     os.environ["CRITERION_HOME"] = str(criterion)
     os.environ["FSS_BENCH_DEVICE"] = args.device
     episodes = [row for row in EPISODES if (args.only or "") in row[0] and not (on_gpu and row[1][0] in ON_CPU)]
-    store = Store(target() / "tmp" / f"report-{args.device}.json", args.resume)
+    # A look at some rows leaves what an interrupted run measured as it is.
+    store = Store(target() / "tmp" / f"report-{args.device}.json", args.resume, keep=not args.only)
     peers = peer_figures(args.python, episodes, args.device, store) if args.python else {}
     if not args.skip_benches:
         names = ["kernels", "model", "generalized", "training"]

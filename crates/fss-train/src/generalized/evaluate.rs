@@ -49,8 +49,9 @@ pub struct GfssEvaluation {
 }
 
 impl GfssEvaluation {
-    /// Puts together what several processes or devices measured, all the parts of `shard` of the same evaluation. The result is that
-    /// of one process that measured all images.
+    /// Puts together what several processes or devices measured, all the parts of `shard` of the same evaluation.
+    ///
+    /// The result is that of one process that measured all images.
     ///
     /// # Errors
     /// [`TrainError::Setting`] if shards are missing, there twice, or belong to different evaluations.
