@@ -92,14 +92,18 @@ fn matching(c: &mut Criterion) {
 }
 
 /// Layers of the deep-stem ResNet-50 at 473x473: channels in and out, kernel, map, stride, dilation.
-const LAYERS: [(usize, usize, usize, usize, usize, usize); 8] = [
+const LAYERS: [(usize, usize, usize, usize, usize, usize); 12] = [
     (3, 64, 3, 473, 2, 1),
     (64, 64, 3, 237, 1, 1),
     (64, 128, 3, 237, 1, 1),
     (64, 64, 3, 119, 1, 1),
     (64, 256, 1, 119, 1, 1),
+    (256, 64, 1, 119, 1, 1),
     (128, 128, 3, 60, 1, 1),
+    (128, 512, 1, 60, 1, 1),
+    (512, 128, 1, 60, 1, 1),
     (256, 256, 3, 60, 1, 2),
+    (256, 1024, 1, 60, 1, 1),
     (1024, 256, 1, 60, 1, 1),
 ];
 

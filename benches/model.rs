@@ -59,7 +59,8 @@ fn episode<M: FewShotModel>(b: &mut Bencher<'_>, model: &M, side: usize, shots: 
 fn ssp_episode(c: &mut Criterion) {
     let mut group = c.benchmark_group("ssp resnet50 episode 473x473");
     group.sample_size(10);
-    for (shots, refine) in [(1, Refine::Off), (1, Refine::On), (5, Refine::On)] {
+    let settings = [1, 5].into_iter().flat_map(|n| [(n, Refine::Off), (n, Refine::On)]);
+    for (shots, refine) in settings {
         let model = ssp(refine, &device());
         group.bench_function(format!("{shots}-shot refine {refine:?}"), |b| {
             episode(b, &model, IMAGE, shots, 1.0 / 16.0)

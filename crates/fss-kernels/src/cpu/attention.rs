@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::exp::exp_chunk;
 use super::gemm::{RegisterTile, multiply};
-use super::lanes::{InstructionSet, Kernel, Lanes};
+use super::lanes::{InstructionSet, Kernel, Lanes, Task};
 use super::pack::transpose;
 use super::scratch::{Scratch, Shared};
 use super::zeros;
@@ -37,6 +37,24 @@ pub(crate) struct Attention<'a> {
     pub temperature: f32,
 }
 
+/// All positions of an attention.
+struct All<'a> {
+    attention: &'a Attention<'a>,
+    kept_bytes: usize,
+    output: Shared,
+}
+
+impl Task for All<'_> {
+    type Output = ();
+
+    /// # Safety
+    /// As there; the output has room for all channels of all positions.
+    unsafe fn run<S: Lanes>(self) {
+        // SAFETY: the caller's.
+        unsafe { self.attention.panels::<S>(self.output, self.kept_bytes) }
+    }
+}
+
 impl Attention<'_> {
     /// Means of the members' values, weighted for each position by the softmax of its cosines, `[C, N]`.
     ///
@@ -59,16 +77,8 @@ impl Attention<'_> {
             return output;
         }
         let to = Shared::new(output.as_mut_ptr());
-        // SAFETY: the set was detected on this machine.
-        unsafe {
-            match set {
-                #[cfg(target_arch = "x86_64")]
-                InstructionSet::Avx512 => self.panels::<super::lanes_x86::Avx512>(to, kept_bytes),
-                #[cfg(target_arch = "x86_64")]
-                InstructionSet::Avx2 => self.panels::<super::lanes_x86::Avx2>(to, kept_bytes),
-                InstructionSet::Portable => self.panels::<super::lanes::Portable>(to, kept_bytes),
-            }
-        }
+        // SAFETY: the set was detected on this machine, and the output has room for all.
+        unsafe { set.run(All { attention: self, kept_bytes, output: to }) };
         output
     }
 
@@ -165,14 +175,12 @@ impl Attention<'_> {
         let positions = self.order.len();
         for r in 0..S::ROWS {
             let channel = group * S::ROWS + r;
-            let values = self.values.chunks_exact(positions).nth(channel);
+            let values = self.values.get(channel * positions..);
             let else_all = if channel == self.channels() { 1.0 } else { 0.0 };
             for (m, &position) in self.order[..self.members].iter().enumerate() {
+                let value = values.and_then(|values| values.get(position)).unwrap_or(&else_all);
                 // SAFETY: the caller's.
-                unsafe {
-                    to.add(m * S::ROWS + r)
-                        .write(values.map_or(else_all, |values| values[position]))
-                }
+                unsafe { to.add(m * S::ROWS + r).write(*value) }
             }
         }
     }

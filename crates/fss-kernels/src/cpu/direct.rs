@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::Job;
 use super::gemm::{RegisterTile, multiply};
-use super::lanes::{Kernel, Lanes};
+use super::lanes::{Kernel, LINE, Lanes};
 use super::output::Output;
 use super::pack::{group_rows, pack};
 use super::scratch::{Scratch, Shared};
@@ -31,13 +31,28 @@ pub(super) unsafe fn run<S: Lanes>(job: &Job<'_>, output: &Output<'_>) {
         unsafe { S::enter(PackWeights { weight: job.weight, outputs, depth, group, to }) }
     });
     let panels = job.shape.output_pixels().div_ceil(S::PANEL);
-    (0..batch * panels).into_par_iter().for_each(|task| {
-        let start = task % panels * S::PANEL;
+    let together = panels_together::<S>(depth, batch * panels);
+    let runs = panels.div_ceil(together);
+    (0..batch * runs).into_par_iter().for_each(|task| {
+        let first = task % runs * together;
+        let range = [first, panels.min(first + together)];
         let weights = packed_start.at(0);
-        let panel = Panel { job, output, weights, image: task / panels, start };
+        let panels = Panels { job, output, weights, image: task / runs, range };
         // SAFETY: the instructions exist, the weights are packed, and panels do not overlap.
-        unsafe { S::enter(panel) }
+        unsafe { S::enter(panels) }
     });
+}
+
+/// Pixels that stay in the second-level cache while all weights pass by (half of it).
+const PIXELS_NEAR: usize = 1 << 16;
+/// Tasks for each thread, at least.
+const TASKS_A_THREAD: usize = 4;
+
+/// Panels of one task: the more, the seldomer weights come from the third-level cache.
+fn panels_together<S: Lanes>(depth: usize, panels: usize) -> usize {
+    let in_cache = PIXELS_NEAR / (depth.max(1) * S::PANEL);
+    let fair = panels / (TASKS_A_THREAD * rayon::current_num_threads());
+    in_cache.min(fair).clamp(1, 8)
 }
 
 /// Packs the weights of one group of `ROWS` output channels as `[depth][ROWS]`.
@@ -58,54 +73,63 @@ impl Kernel for PackWeights<'_> {
     }
 }
 
-/// One panel: the output pixels from `start` on of all channels of one image.
-struct Panel<'a> {
+/// Some panels (from, to) of output pixels of all channels of one image.
+struct Panels<'a> {
     job: &'a Job<'a>,
     output: &'a Output<'a>,
     weights: *const f32,
     image: usize,
-    start: usize,
+    range: [usize; 2],
 }
 
-impl Kernel for Panel<'_> {
+impl Kernel for Panels<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         let shape = self.job.shape;
         let [_, channels, kh, kw] = shape.weight;
         let outputs = shape.weight[0];
         let (depth, area) = (channels * kh * kw, shape.output_pixels());
-        let count = (area - self.start).min(S::PANEL);
-        let mut scratch = Scratch::take((depth + S::ROWS) * S::PANEL);
+        let [from, to] = self.range;
+        let length = depth * S::PANEL;
+        let mut scratch = Scratch::take((to - from) * length + S::ROWS * S::PANEL);
         let pixels = scratch.as_mut_ptr();
-        let sums = pixels.wrapping_add(depth * S::PANEL);
+        let sums = pixels.wrapping_add((to - from) * length);
         let image = &self.job.x[self.image * channels * shape.input_pixels()..]
             [..channels * shape.input_pixels()];
-        // SAFETY: the scratch holds `depth` rows of a panel and `ROWS` rows of sums. A tile's rows beyond the
-        // last channel and lanes beyond the last pixel are computed and not stored.
+        let count = |panel: usize| (area - panel * S::PANEL).min(S::PANEL);
+        // SAFETY: the scratch holds `depth` rows of each panel and `ROWS` rows of sums. A tile's rows beyond
+        // the last channel and lanes beyond the last pixel are computed and not stored.
         unsafe {
-            gather::<S>(shape, image, self.start, count, pixels);
+            for panel in from..to {
+                let pixels = pixels.add((panel - from) * length);
+                gather::<S>(shape, image, panel * S::PANEL, count(panel), pixels);
+            }
             for group in 0..outputs.div_ceil(S::ROWS) {
                 let rows = S::ROWS.min(outputs - group * S::ROWS);
-                let first = (self.image * outputs + group * S::ROWS) * area + self.start;
-                for r in 0..rows {
-                    self.output.prefetch::<S>(first + r * area, count);
-                }
-                multiply::<S>(RegisterTile {
-                    k: depth,
-                    weights: self.weights.add(group * depth * S::ROWS),
-                    pixels,
-                    sums,
-                    pitch: S::PANEL,
-                    vectors: count.div_ceil(S::WIDTH),
-                    ahead: pixels,
-                    ahead_step: 0,
-                });
-                for r in 0..rows {
-                    let bias = S::splat(self.output.bias(group * S::ROWS + r));
-                    for at in (0..count).step_by(S::WIDTH) {
-                        let mask = S::mask(0, (count - at).min(S::WIDTH));
-                        let v = S::load(sums.add(r * S::PANEL + at));
-                        self.output.put::<S>(first + r * area + at, mask, v, bias);
+                for panel in from..to {
+                    let (start, count) = (panel * S::PANEL, count(panel));
+                    let first = (self.image * outputs + group * S::ROWS) * area + start;
+                    for r in 0..rows {
+                        self.output.prefetch::<S>(first + r * area, count);
+                    }
+                    let pixels = pixels.add((panel - from) * length);
+                    multiply::<S>(RegisterTile {
+                        k: depth,
+                        weights: self.weights.add(group * depth * S::ROWS),
+                        pixels,
+                        sums,
+                        pitch: S::PANEL,
+                        vectors: count.div_ceil(S::WIDTH),
+                        ahead: pixels,
+                        ahead_step: 0,
+                    });
+                    for r in 0..rows {
+                        let bias = S::splat(self.output.bias(group * S::ROWS + r));
+                        for at in (0..count).step_by(S::WIDTH) {
+                            let mask = S::mask(0, (count - at).min(S::WIDTH));
+                            let v = S::load(sums.add(r * S::PANEL + at));
+                            self.output.put::<S>(first + r * area + at, mask, v, bias);
+                        }
                     }
                 }
             }
@@ -131,14 +155,7 @@ pub(super) unsafe fn gather<S: Lanes>(
     // SAFETY: masks admit pixels of the image only, and lanes of the panel only.
     unsafe {
         if kh == 1 && kw == 1 && geometry.stride == 1 && geometry.padding == 0 {
-            for first in (0..count).step_by(S::WIDTH) {
-                let mask = S::mask(0, (count - first).min(S::WIDTH));
-                for c in 0..channels {
-                    let v = S::load_masked(image.as_ptr().add(c * area + start + first), mask);
-                    S::store(to.add(c * S::PANEL + first), v);
-                }
-            }
-            return;
+            return copy::<S>(image, [channels, area], start, count, to);
         }
         let row_length = shape.output_dims()[3];
         for piece in pieces(start, count, row_length, S::WIDTH) {
@@ -153,6 +170,40 @@ pub(super) unsafe fn gather<S: Lanes>(
                     let to = to.add((c * kh * kw + tap) * S::PANEL + piece.at);
                     run.copy(image.as_ptr().wrapping_add(c * area), to);
                 }
+            }
+        }
+    }
+}
+
+/// [`gather`] for 1x1 kernels of stride 1: `count` pixels from `start` on of each channel.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn copy<S: Lanes>(
+    image: &[f32],
+    [channels, area]: [usize; 2],
+    start: usize,
+    count: usize,
+    to: *mut f32,
+) {
+    // SAFETY: whole panels lie inside their channel, and masks admit pixels of the channel only.
+    unsafe {
+        for c in 0..channels {
+            let from = image.as_ptr().add(c * area + start);
+            let to = to.add(c * S::PANEL);
+            // The next panel's; no prefetching of the processor's own goes from channel to channel.
+            for line in (0..S::PANEL).step_by(LINE) {
+                S::prefetch_near(from.wrapping_add(S::PANEL + line));
+            }
+            for first in (0..S::PANEL).step_by(S::WIDTH) {
+                let v = if count == S::PANEL {
+                    S::load(from.add(first))
+                } else {
+                    let length = count.saturating_sub(first).min(S::WIDTH);
+                    S::load_masked(from.wrapping_add(first), S::mask(0, length))
+                };
+                S::store(to.add(first), v);
             }
         }
     }

@@ -30,7 +30,7 @@ pub(super) struct RegisterTile {
 }
 
 /// How far ahead the weights, which come from the third-level cache, are asked for.
-const WEIGHTS_AHEAD: usize = 512;
+pub(super) const WEIGHTS_AHEAD: usize = 512;
 
 impl RegisterTile {
     /// # Safety

@@ -12,6 +12,18 @@ pub(super) trait Kernel {
     unsafe fn run<S: Lanes>(self);
 }
 
+/// A piece of work that is done with one instruction set, on any number of threads.
+pub(super) trait Task {
+    /// What comes out.
+    type Output;
+
+    /// Does the work; what calls for instructions goes through [`Lanes::enter`].
+    ///
+    /// # Safety
+    /// The instructions of `S` exist on this machine; what else must hold, each task says.
+    unsafe fn run<S: Lanes>(self) -> Self::Output;
+}
+
 /// A vector of `WIDTH` numbers and what the convolutions do with it.
 ///
 /// # Safety
@@ -85,6 +97,8 @@ pub(super) trait Lanes: Copy + Send + Sync + 'static {
 
 /// Vectors in a packed panel: with 8 rows this fills 24 of 32 registers with sums.
 pub(super) const PANEL_VECTORS: usize = 3;
+/// Numbers in a cache line.
+pub(super) const LINE: usize = 16;
 /// The largest [`Lanes::ROWS`].
 pub(super) const MAX_ROWS: usize = 8;
 
@@ -118,6 +132,23 @@ impl InstructionSet {
         wide.into_iter()
             .filter_map(|(exists, set)| exists.then_some(set))
             .chain(std::iter::once(Self::Portable))
+    }
+
+    /// Does a task with this set.
+    ///
+    /// # Safety
+    /// As [`Task::run`].
+    pub(super) unsafe fn run<T: Task>(self, task: T) -> T::Output {
+        // SAFETY: the caller's.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => task.run::<super::lanes_x86::Avx512>(),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => task.run::<super::lanes_x86::Avx2>(),
+                Self::Portable => task.run::<Portable>(),
+            }
+        }
     }
 
     /// The best that this machine can run. (The standard library remembers what it detected.)

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::gemm::RegisterTile;
-use super::lanes::{Kernel, Lanes};
+use super::lanes::{Kernel, Lanes, PANEL_VECTORS};
+use super::tile_avx2;
 
 /// AVX-512 (foundation): 16 lanes, 32 registers.
 #[derive(Clone, Copy)]
@@ -225,7 +226,7 @@ impl Lanes for Avx2 {
     type Vector = __m256;
     type Mask = __m256i;
     const WIDTH: usize = 8;
-    const ROWS: usize = 4;
+    const ROWS: usize = tile_avx2::ROWS;
 
     #[inline(always)]
     unsafe fn enter<K: Kernel>(kernel: K) {
@@ -294,6 +295,12 @@ impl Lanes for Avx2 {
     #[inline(always)]
     unsafe fn register_tile(tile: RegisterTile) {
         // SAFETY: the caller's.
-        unsafe { tile.run::<Self, { Self::ROWS }>() }
+        unsafe {
+            if tile.vectors < PANEL_VECTORS {
+                tile.run::<Self, { Self::ROWS }>();
+            } else {
+                tile_avx2::sum(tile);
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::gemm::{RegisterTile, multiply};
-use super::lanes::{InstructionSet, Kernel, Lanes};
+use super::lanes::{InstructionSet, Kernel, LINE, Lanes, Task};
 use super::pack::{interleave, transpose};
 use super::scratch::{Scratch, Shared};
 
@@ -75,32 +75,7 @@ impl Product {
     /// As [`Product::run`], and the machine has the instruction set.
     pub(super) unsafe fn run_with(self, set: InstructionSet) {
         // SAFETY: the caller's.
-        unsafe {
-            match set {
-                #[cfg(target_arch = "x86_64")]
-                InstructionSet::Avx512 => self.blocks::<super::lanes_x86::Avx512>(),
-                #[cfg(target_arch = "x86_64")]
-                InstructionSet::Avx2 => self.blocks::<super::lanes_x86::Avx2>(),
-                InstructionSet::Portable => self.blocks::<super::lanes::Portable>(),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As [`Product::run_with`].
-    unsafe fn blocks<S: Lanes>(self) {
-        let depth = self.depth.div_ceil(self.depth.div_ceil(DEPTH));
-        for first in (0..self.depth).step_by(depth) {
-            let block = Self {
-                depth: depth.min(self.depth - first),
-                left: Factor { start: self.left.at(0, first), ..self.left },
-                right: Factor { start: self.right.at(first, 0), ..self.right },
-                add: self.add || first > 0,
-                ..self
-            };
-            // SAFETY: the caller's.
-            unsafe { block.block::<S>() }
-        }
+        unsafe { set.run(self) }
     }
 
     /// # Safety
@@ -127,6 +102,27 @@ impl Product {
             // SAFETY: the instructions exist, the rows are packed, and no two tasks have a panel's rows in common.
             unsafe { S::enter(Panel { product: self, packed: packed.at(0), start, groups }) }
         });
+    }
+}
+
+impl Task for Product {
+    type Output = ();
+
+    /// # Safety
+    /// As [`Product::run_with`].
+    unsafe fn run<S: Lanes>(self) {
+        let depth = self.depth.div_ceil(self.depth.div_ceil(DEPTH));
+        for first in (0..self.depth).step_by(depth) {
+            let block = Self {
+                depth: depth.min(self.depth - first),
+                left: Factor { start: self.left.at(0, first), ..self.left },
+                right: Factor { start: self.right.at(first, 0), ..self.right },
+                add: self.add || first > 0,
+                ..self
+            };
+            // SAFETY: the caller's.
+            unsafe { block.block::<S>() }
+        }
     }
 }
 
@@ -197,7 +193,7 @@ impl Kernel for Panel {
                 let place = target.wrapping_add(first * pitch + self.start);
                 let at_once = !add && filled == S::ROWS && count == S::PANEL;
                 for r in 0..filled {
-                    for at in (0..count).step_by(16) {
+                    for at in (0..count).step_by(LINE) {
                         S::prefetch(place.wrapping_add(r * pitch + at));
                     }
                 }

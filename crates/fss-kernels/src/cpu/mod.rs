@@ -29,6 +29,8 @@ mod scratch;
 mod shape;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tile_avx2;
 mod winograd;
 mod winograd_stages;
 mod winograd_tile;
@@ -36,7 +38,7 @@ mod winograd_tile;
 use crate::Activation;
 pub(crate) use attention::Attention;
 pub(crate) use exp::{exp_row, exp_scaled};
-use lanes::{InstructionSet, Lanes, Portable};
+use lanes::{InstructionSet, Lanes, Task};
 pub(crate) use matmul::{Factor, Product};
 pub(crate) use memory::{room, zeros};
 use output::Output;
@@ -85,14 +87,7 @@ fn conv2d_with(
     let dims = shape.output_dims();
     let job = Job { x, weight, shape, epilogue };
     // SAFETY: the set was detected on this machine.
-    let values = match set {
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => unsafe { job.run::<lanes_x86::Avx512>() },
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx2 => unsafe { job.run::<lanes_x86::Avx2>() },
-        InstructionSet::Portable => unsafe { job.run::<Portable>() },
-    };
-    (values, dims)
+    (unsafe { set.run(job) }, dims)
 }
 
 /// Whether [`conv2d_nchw`] saves multiplications on this shape.
@@ -109,9 +104,11 @@ struct Job<'a> {
     epilogue: Epilogue<'a>,
 }
 
-impl Job<'_> {
+impl Task for Job<'_> {
+    type Output = Vec<f32>;
+
     /// # Safety
-    /// The machine has the instructions of `S`, and [`ConvShape::check`] passed.
+    /// As there, and [`ConvShape::check`] passed.
     unsafe fn run<S: Lanes>(self) -> Vec<f32> {
         let length = self.shape.output_dims().iter().product();
         let mut values = room(length);

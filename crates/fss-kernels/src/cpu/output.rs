@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::Epilogue;
-use super::lanes::Lanes;
+use super::lanes::{LINE, Lanes};
 use crate::Activation;
 
 /// The output array of a convolution and what is done to values on their way into it.
@@ -38,7 +38,6 @@ impl<'a> Output<'a> {
     /// Inside [`Lanes::enter`].
     #[inline(always)]
     pub(super) unsafe fn prefetch<S: Lanes>(&self, at: usize, length: usize) {
-        const LINE: usize = 16;
         // The values need not start where a line does, so the last one counts too.
         for offset in (0..length).step_by(LINE).chain([length - 1]) {
             // SAFETY: a prefetch accepts any address.

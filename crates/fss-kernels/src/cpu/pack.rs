@@ -17,9 +17,6 @@ pub(super) fn group_rows<S: Lanes>(
 
 /// Writes the numbers `from..from + count` of `ROWS` rows as `[count][ROWS]`.
 ///
-/// A block of `ROWS` vectors is transposed by shuffling its first half into its second, like cards, once
-/// for each bit of a row's number.
-///
 /// # Safety
 /// Inside [`Lanes::enter`]; `to` has room for `count * ROWS` numbers.
 ///
@@ -56,14 +53,7 @@ pub(super) unsafe fn interleave<S: Lanes>(
             for (v, row) in block.iter_mut().zip(rows).take(S::ROWS) {
                 *v = S::load_masked(row.wrapping_add(k), mask);
             }
-            for _ in 0..S::ROWS.ilog2() {
-                let cards = block;
-                for i in 0..S::ROWS / 2 {
-                    let (low, high) = S::interleave::<1>(cards[i], cards[i + S::ROWS / 2]);
-                    block[2 * i] = low;
-                    block[2 * i + 1] = high;
-                }
-            }
+            let block = shuffle::<S, MAX_ROWS>(block, S::ROWS);
             let to = to.wrapping_add(k * S::ROWS);
             for (i, v) in block.into_iter().enumerate().take(S::ROWS) {
                 let room = (length * S::ROWS).saturating_sub(i * S::WIDTH).min(S::WIDTH);
@@ -71,6 +61,28 @@ pub(super) unsafe fn interleave<S: Lanes>(
             }
         }
     }
+}
+
+/// The numbers of a block of `count` vectors (a power of two), column by column: its first half is shuffled into its
+/// second, like cards, once for each bit of a row's number.
+///
+/// # Safety
+/// Inside [`Lanes::enter`].
+#[inline(always)]
+unsafe fn shuffle<S: Lanes, const N: usize>(
+    mut block: [S::Vector; N],
+    count: usize,
+) -> [S::Vector; N] {
+    for _ in 0..count.ilog2() {
+        let cards = block;
+        for i in 0..count / 2 {
+            // SAFETY: the caller's.
+            let (low, high) = unsafe { S::interleave::<1>(cards[i], cards[i + count / 2]) };
+            block[2 * i] = low;
+            block[2 * i + 1] = high;
+        }
+    }
+    block
 }
 
 /// The most lanes of a vector.
@@ -99,14 +111,7 @@ pub(super) unsafe fn transpose<S: Lanes>(
             for (r, v) in block.iter_mut().enumerate().take(S::WIDTH) {
                 *v = S::load_masked(from.wrapping_add(r.min(rows - 1) * stride + k), mask);
             }
-            for _ in 0..S::WIDTH.ilog2() {
-                let cards = block;
-                for i in 0..S::WIDTH / 2 {
-                    let (low, high) = S::interleave::<1>(cards[i], cards[i + S::WIDTH / 2]);
-                    block[2 * i] = low;
-                    block[2 * i + 1] = high;
-                }
-            }
+            let block = shuffle::<S, MAX_WIDTH>(block, S::WIDTH);
             for (i, v) in block.into_iter().enumerate().take(length) {
                 S::store(to.wrapping_add((k + i) * S::PANEL), v);
             }

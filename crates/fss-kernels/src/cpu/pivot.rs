@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::Epilogue;
 use super::direct::gather;
 use super::gemm::{RegisterTile, multiply};
-use super::lanes::{InstructionSet, Kernel, Lanes, Portable};
+use super::lanes::{InstructionSet, Kernel, Lanes, Task};
 use super::memory::room;
 use super::output::Output;
 use super::pack::{group_rows, pack};
@@ -65,15 +65,7 @@ pub(super) fn pivot_with(
     inputs.check(sources);
     let job = Job { inputs, sources, shape: inputs.shape() };
     // SAFETY: the set was detected on this machine, and the slices fit.
-    unsafe {
-        match set {
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx512 => job.run::<super::lanes_x86::Avx512>(),
-            #[cfg(target_arch = "x86_64")]
-            InstructionSet::Avx2 => job.run::<super::lanes_x86::Avx2>(),
-            InstructionSet::Portable => job.run::<Portable>(),
-        }
-    }
+    unsafe { set.run(job) }
 }
 
 impl PivotInputs<'_> {
@@ -121,10 +113,14 @@ impl Job<'_> {
         let side = self.inputs.query_side;
         c * (taps.len() + if own.is_some() { side * side } else { 0 })
     }
+}
+
+impl Task for Job<'_> {
+    type Output = Vec<f32>;
 
     /// # Safety
-    /// The machine has the instructions of `S`, and [`PivotInputs::check`] passed.
-    unsafe fn run<S: Lanes>(&self) -> Vec<f32> {
+    /// As there, and [`PivotInputs::check`] passed.
+    unsafe fn run<S: Lanes>(self) -> Vec<f32> {
         let [_, h, w] = self.inputs.image;
         let outputs = self.inputs.bias.len();
         let (count, area) = (self.sources.len(), h * w);
@@ -139,7 +135,7 @@ impl Job<'_> {
             let (output, group) = (task / groups, task % groups);
             let to = packed_start.at(offsets[output] + group * self.depth(output) * S::ROWS);
             // SAFETY: the instructions exist; each group of each output has its own part of the buffer.
-            unsafe { S::enter(PackWeights { job: self, output, group, to }) }
+            unsafe { S::enter(PackWeights { job: &self, output, group, to }) }
         });
         let length = count * outputs * area;
         let mut values = room(length);
@@ -153,7 +149,7 @@ impl Job<'_> {
         (0..count * panels).into_par_iter().for_each(|task| {
             let (output, start) = (task / panels, task % panels * S::PANEL);
             let weights = packed_start.at(offsets[output]);
-            let panel = Panel { job: self, target: &target, weights, output, start };
+            let panel = Panel { job: &self, target: &target, weights, output, start };
             // SAFETY: the instructions exist, the weights are packed, and panels do not overlap.
             unsafe { S::enter(panel) }
         });

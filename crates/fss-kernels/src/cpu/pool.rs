@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{InstructionSet, Kernel, Lanes, Portable};
+use super::lanes::{InstructionSet, Kernel, Lanes, Task};
 use super::memory::zeros;
 use super::shape::ConvShape;
 
@@ -49,15 +49,7 @@ pub(super) fn pool_with(
             let plane = &x[index / height * h * w..][..h * w];
             let row = Row { plane, output, shape, pooling, y: index % height };
             // SAFETY: the set was detected on this machine; nothing else is asked of the caller.
-            unsafe {
-                match set {
-                    #[cfg(target_arch = "x86_64")]
-                    InstructionSet::Avx512 => super::lanes_x86::Avx512::enter(row),
-                    #[cfg(target_arch = "x86_64")]
-                    InstructionSet::Avx2 => super::lanes_x86::Avx2::enter(row),
-                    InstructionSet::Portable => Portable::enter(row),
-                }
-            }
+            unsafe { set.run(row) }
         },
     );
     output
@@ -70,6 +62,15 @@ struct Row<'a> {
     shape: &'a ConvShape,
     pooling: Pooling,
     y: usize,
+}
+
+impl Task for Row<'_> {
+    type Output = ();
+
+    unsafe fn run<S: Lanes>(self) {
+        // SAFETY: the caller's.
+        unsafe { S::enter(self) }
+    }
 }
 
 impl Kernel for Row<'_> {

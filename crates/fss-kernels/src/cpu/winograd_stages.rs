@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use super::gemm::{RegisterTile, multiply};
-use super::lanes::{Kernel, Lanes, MAX_ROWS};
+use super::lanes::{Kernel, LINE, Lanes, MAX_ROWS};
 use super::output::Output;
 use super::pack::{group_rows, pack};
 use super::scratch::Scratch;
@@ -107,6 +107,9 @@ impl<const UNIT: usize> Kernel for Forward<'_, UNIT> {
     }
 }
 
+/// How many channels ahead pixels are asked for.
+const AHEAD: usize = 1;
+
 impl<const UNIT: usize> Forward<'_, UNIT> {
     /// # Safety
     /// As [`Kernel::run`].
@@ -134,6 +137,13 @@ impl<const UNIT: usize> Forward<'_, UNIT> {
                 let plane = (self.image * plan.channels + c) * height * width;
                 let corner = (plane as isize + top * width as isize + x) as usize;
                 let corner = self.x.as_ptr().wrapping_add(corner);
+                // No prefetching of the processor's own goes from channel to channel.
+                let next = corner.wrapping_add(AHEAD * height * width);
+                for y in (0..SPAN).filter(|&y| row_is_inside[y]) {
+                    for line in (0..(TILE + 1) * S::WIDTH).step_by(LINE) {
+                        S::prefetch(next.wrapping_add(y * UNIT * width + line));
+                    }
+                }
                 // Written column by column before it is read; not worth clearing each time.
                 let mut rows = MaybeUninit::<[[S::Vector; TILE + 1]; SPAN]>::uninit();
                 let vectors = rows.as_mut_ptr().cast::<S::Vector>();
@@ -253,13 +263,18 @@ impl<const UNIT: usize> Back<'_, UNIT> {
         // are skipped.
         unsafe {
             let mut masks = [S::mask(0, 0); TILE];
+            let end = width.min(x + piece.length * TILE);
+            let pixels = end - x;
             for (i, mask) in masks.iter_mut().enumerate() {
-                let end = width.min(x + piece.length * TILE);
                 let (_, to) = inside((x + i * S::WIDTH) as isize, S::WIDTH, end);
                 *mask = S::mask(0, to);
             }
             for o in self.outputs[0]..self.outputs[1] {
                 let from = sums.add((o - self.outputs[0]) * S::PANEL + piece.at);
+                let at = ((self.image * plan.outputs + o) * height + y) * width + x;
+                for row in (0..TILE).filter(|row| y + row * UNIT < height) {
+                    self.output.prefetch::<S>(at + height * width + row * UNIT * width, pixels);
+                }
                 let mut rows = MaybeUninit::<[[S::Vector; SPAN]; TILE]>::uninit();
                 let vectors = rows.as_mut_ptr().cast::<S::Vector>();
                 for column in 0..SPAN {
@@ -273,9 +288,9 @@ impl<const UNIT: usize> Back<'_, UNIT> {
                 }
                 let bias = S::splat(self.output.bias(o));
                 for i in 0..TILE {
+                    let at = at + i * UNIT * width;
                     let row = vectors.add(i * SPAN).cast::<[S::Vector; SPAN]>().read();
-                    let y = y + i * UNIT;
-                    if y >= height {
+                    if y + i * UNIT >= height {
                         break;
                     }
                     let [y0, y1, y2, y3] = tile::output::<S>(row);
@@ -283,7 +298,6 @@ impl<const UNIT: usize> Back<'_, UNIT> {
                     let (c, d) = S::interleave::<UNIT>(y1, y3);
                     let (v0, v1) = S::interleave::<UNIT>(a, c);
                     let (v2, v3) = S::interleave::<UNIT>(b, d);
-                    let at = ((self.image * plan.outputs + o) * height + y) * width + x;
                     for (i, v) in [v0, v1, v2, v3].into_iter().enumerate() {
                         self.output.put::<S>(at + i * S::WIDTH, masks[i], v, bias);
                     }
