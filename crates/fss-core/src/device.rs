@@ -1,6 +1,8 @@
 //! Choosing the device at run time.
 
 use burn::tensor::Device;
+#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan"))]
+use burn::tensor::DeviceType;
 
 use crate::Error;
 
@@ -10,7 +12,8 @@ use crate::Error;
 /// (Vulkan, wgpu) is used.
 ///
 /// # Errors
-/// [`Error::Device`] for an unknown name, or a device that this build was made without.
+/// [`Error::Device`] for an unknown name, a device that this build was made without, or one that the machine
+/// does not have (or has no driver for).
 pub fn parse_device(name: &str) -> Result<Device, Error> {
     let (kind, index) = match name.split_once(':') {
         None => (name, None),
@@ -57,12 +60,49 @@ fn cpu() -> Result<Device, Error> {
 
 #[cfg(feature = "cuda")]
 fn cuda(index: Option<usize>) -> Result<Device, Error> {
-    Ok(Device::cuda(index.unwrap_or(0)))
+    let index = index.unwrap_or(0);
+    let found = Device::enumerate(DeviceType::Cuda);
+    if index >= found.len() {
+        return Err(absent(format!("cuda:{index}"), found.len()));
+    }
+    Ok(Device::cuda(index))
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(_: Option<usize>) -> Result<Device, Error> {
     Err(missing("cuda", "cuda"))
+}
+
+/// `device` of `kind`, if the machine has it: Burn opens devices at their first use, where it can only panic.
+#[cfg(any(feature = "wgpu", feature = "vulkan"))]
+fn reachable(
+    name: &str,
+    index: Option<usize>,
+    device: Device,
+    kind: DeviceType,
+) -> Result<Device, Error> {
+    let found = Device::enumerate(kind);
+    match index {
+        None if !found.is_empty() => Ok(device),
+        Some(_) if found.contains(&device) => Ok(device),
+        None => Err(absent(name.to_owned(), found.len())),
+        Some(index) => Err(absent(format!("{name}:{index}"), found.len())),
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan"))]
+fn absent(name: String, found: usize) -> Error {
+    let problem = match found {
+        0 => "this machine has no such GPU, or no driver for it".into(),
+        1 => "this machine has one such device, and not this one".into(),
+        count => format!("this machine has {count} such devices, and not this one"),
+    };
+    Error::Device {
+        name,
+        problem,
+        remedy: "install the GPU's driver, name another device (the first is number 0), or use cpu"
+            .into(),
+    }
 }
 
 #[cfg(any(feature = "wgpu", feature = "vulkan"))]
@@ -72,7 +112,7 @@ fn device_kind(index: Option<usize>) -> burn::tensor::DeviceKind {
 
 #[cfg(feature = "vulkan")]
 fn vulkan(index: Option<usize>) -> Result<Device, Error> {
-    Ok(Device::vulkan(device_kind(index)))
+    reachable("vulkan", index, Device::vulkan(device_kind(index)), DeviceType::Vulkan)
 }
 
 #[cfg(not(feature = "vulkan"))]
@@ -82,7 +122,7 @@ fn vulkan(_: Option<usize>) -> Result<Device, Error> {
 
 #[cfg(feature = "wgpu")]
 fn wgpu(index: Option<usize>) -> Result<Device, Error> {
-    Ok(Device::wgpu(device_kind(index)))
+    reachable("wgpu", index, Device::wgpu(device_kind(index)), DeviceType::Wgpu)
 }
 
 #[cfg(not(feature = "wgpu"))]
@@ -113,5 +153,20 @@ mod tests {
     fn a_device_that_was_not_built_in_names_its_feature() {
         let message = parse_device("cuda:0").unwrap_err().to_string();
         assert!(message.contains("--features cuda"), "{message}");
+    }
+
+    #[test]
+    #[cfg(any(feature = "cuda", feature = "wgpu", feature = "vulkan"))]
+    fn a_gpu_that_is_not_there_is_refused_before_its_first_use() {
+        for (built, name) in [
+            (cfg!(feature = "cuda"), "cuda:4000"),
+            (cfg!(feature = "vulkan"), "vulkan:4000"),
+            (cfg!(feature = "wgpu"), "wgpu:4000"),
+        ] {
+            if built {
+                let message = parse_device(name).unwrap_err().to_string();
+                assert!(message.contains(name) && message.contains("driver"), "{message}");
+            }
+        }
     }
 }

@@ -184,8 +184,7 @@ pub(crate) fn read_file(path: &Path) -> Result<WeightFile, BackboneError> {
             tensors
         }
         FileFormat::Burnpack => {
-            let bytes = std::fs::read(path).map_err(|e| read_error(path, &e))?;
-            let (tensors, entries) = guarded(|| open_burnpack(bytes)).map_err(damaged)?;
+            let (tensors, entries) = guarded(|| open_burnpack(path)).map_err(damaged)?;
             metadata = entries;
             tensors
         }
@@ -256,9 +255,9 @@ fn open_safetensors(bytes: Vec<u8>) -> Result<Opened, String> {
     Ok((tensors, metadata))
 }
 
-fn open_burnpack(bytes: Vec<u8>) -> Result<Opened, String> {
-    let bytes = burn_pack::Bytes::from_bytes_vec(bytes);
-    let reader = burn_pack::Reader::from_bytes(bytes).map_err(|e| e.to_string())?;
+fn open_burnpack(path: &Path) -> Result<Opened, String> {
+    // Tensor by tensor: memory for a whole file costs a page fault each 4 KiB.
+    let reader = burn_pack::Reader::from_file_exact(path).map_err(|e| e.to_string())?;
     let metadata = reader.metadata().clone();
     let tensors = reader.into_tensors().map_err(|e| e.to_string())?;
     let tensors = tensors
