@@ -8,7 +8,7 @@ use crate::config::BlockKind;
 use crate::fold::FoldedConv;
 use crate::init::Init;
 use crate::norm::{FrozenBatchNorm2d, follow_autodiff};
-use crate::pass::{BatchMoments, TrainingPass};
+use crate::pass::{BatchMoments, ComputePrecision, TrainingPass};
 
 /// A convolution without bias.
 #[derive(Module, Debug)]
@@ -66,6 +66,8 @@ pub(crate) enum Route {
     /// The norm multiplied into the kernel first. The maps are then walked once instead of four
     /// times, and the gradient reaches the kernel through one small product.
     Merged,
+    /// [`Route::Merged`] with every convolution in a precision of its own.
+    MergedIn(ComputePrecision),
 }
 
 impl ConvUnit {
@@ -88,17 +90,20 @@ impl ConvUnit {
         activation: Activation,
         route: Route,
     ) -> Tensor<4> {
-        match self {
-            Self::Folded(conv) => conv.forward(x, residual, activation),
-            Self::Separate(unit) if route == Route::Merged => {
-                let (weight, bias) = unit.folded_parameters();
-                let (weight, bias) = (beside(weight, &x), beside(bias, &x));
-                conv2d_fused(x, weight, bias, residual, unit.conv.geometry, activation)
+        let unit = match self {
+            Self::Folded(conv) => return conv.forward(x, residual, activation),
+            Self::Separate(unit) => unit,
+        };
+        let precision = match route {
+            Route::Stepwise => {
+                return finish(unit.norm.forward(unit.conv.forward(x)), residual, activation);
             }
-            Self::Separate(unit) => {
-                finish(unit.norm.forward(unit.conv.forward(x)), residual, activation)
-            }
-        }
+            Route::Merged => ComputePrecision::Full,
+            Route::MergedIn(precision) => precision,
+        };
+        let (weight, bias) = unit.folded_parameters();
+        let (weight, bias) = (beside(weight, &x), beside(bias, &x));
+        precision.convolve_fused(x, weight, bias, residual, unit.conv.geometry, activation)
     }
 
     /// [`Self::apply`] as training has it: norm and precision as the pass says. A folded unit has

@@ -2,9 +2,10 @@
 
 use burn::module::{Module, Param, ParamId};
 use burn::tensor::Tensor;
-use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
+use fss_kernels::{Activation, ConvGeometry};
 
 use crate::block::{ConvNorm, ConvUnit, ResidualBlock};
+use crate::pass::ComputePrecision;
 use crate::resnet::DeepStemResNet;
 
 /// A convolution with bias that has swallowed its norm, or never had one. It has no gradient.
@@ -36,24 +37,36 @@ impl FoldedConv {
         residual: Option<Tensor<4>>,
         activation: Activation,
     ) -> Tensor<4> {
+        self.forward_in(ComputePrecision::Full, x, residual, activation)
+    }
+
+    /// [`Self::forward`] in a precision of its own.
+    pub(crate) fn forward_in(
+        &self,
+        precision: ComputePrecision,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        activation: Activation,
+    ) -> Tensor<4> {
         // `train()` on a whole model would put these back under autodiff; they stay constants.
         let weight = self.weight.val().without_autodiff();
         let bias = self.bias.val().without_autodiff();
-        conv2d_fused(x, weight, bias, residual, self.geometry, activation)
+        precision.convolve_fused(x, weight, bias, residual, self.geometry, activation)
     }
 }
 
 impl DeepStemResNet {
     /// Merges every norm into its convolution: fewer passes over the maps, the same numbers up to
     /// rounding (relative 1e-5). For inference: a folded network has no gradient, and it cannot be
-    /// saved, loaded or calibrated any more. Folding twice changes nothing.
+    /// saved, loaded or calibrated any more; it computes in full precision. Folding twice changes
+    /// nothing.
     #[must_use]
     pub fn fold(mut self) -> Self {
         self.stem = self.stem.map(ConvUnit::fold);
         for layer in [&mut self.layer1, &mut self.layer2, &mut self.layer3] {
             *layer = std::mem::take(layer).into_iter().map(ResidualBlock::fold).collect();
         }
-        self
+        self.with_precision(ComputePrecision::Full)
     }
 
     /// Whether [`DeepStemResNet::fold`] was called.

@@ -3,8 +3,9 @@
 use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{FloatDType, Tensor};
-use fss_kernels::ConvGeometry;
+use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
 
+use crate::block::finish;
 use crate::norm::FrozenBatchNorm2d;
 
 /// What norms normalise by.
@@ -22,9 +23,50 @@ pub enum ComputePrecision {
     /// As the parameters are.
     #[default]
     Full,
-    /// Kernels and maps are rounded to this type for every convolution; parameters, norms and sums
-    /// of shortcuts stay as they are (mixed precision).
+    /// Kernel and map are rounded to this type for every convolution, and so are its result and the
+    /// gradients of all three (mixed precision). Parameters, biases, norms, sums of shortcuts,
+    /// activations and poolings stay as they are. A norm that is merged into its kernel is so
+    /// before the kernel is rounded.
     Mixed(FloatDType),
+}
+
+impl ComputePrecision {
+    /// A convolution without bias: `[B, C, H, W]` by `[O, C, k, k]` to `[B, O, h, w]`, in the type of
+    /// `x`. Differentiable in both.
+    pub fn convolve(self, x: Tensor<4>, weight: Tensor<4>, geometry: ConvGeometry) -> Tensor<4> {
+        let ConvGeometry { stride, padding, dilation } = geometry;
+        let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
+        match self {
+            Self::Full => conv2d(x, weight, None, options),
+            Self::Mixed(half) => {
+                let full: FloatDType = x.dtype().into();
+                conv2d(x.cast(half), weight.cast(half), None, options).cast(full)
+            }
+        }
+    }
+
+    /// `activation(conv(x) + bias [+ residual])`: by the fused kernel in full precision, step by step
+    /// in another. Differentiable in all.
+    ///
+    /// # Shapes
+    /// - x: `[B, C, H, W]`, weight: `[O, C, k, k]`, bias: `[O]`
+    /// - residual and output: `[B, O, h, w]`
+    pub fn convolve_fused(
+        self,
+        x: Tensor<4>,
+        weight: Tensor<4>,
+        bias: Tensor<1>,
+        residual: Option<Tensor<4>>,
+        geometry: ConvGeometry,
+        activation: Activation,
+    ) -> Tensor<4> {
+        if self == Self::Full {
+            return conv2d_fused(x, weight, bias, residual, geometry, activation);
+        }
+        let outputs = bias.dims()[0];
+        let y = self.convolve(x, weight, geometry) + bias.reshape([1, outputs, 1, 1]);
+        finish(y, residual, activation)
+    }
 }
 
 /// Mean and variance `[C]` of one norm over a batch, outside autodiff.
@@ -60,20 +102,17 @@ impl TrainingPass {
         self.norms = norms;
     }
 
+    /// In which precision convolutions compute.
+    pub fn precision(&self) -> ComputePrecision {
+        self.precision
+    }
+
     /// A convolution without bias: `[B, C, H, W]` by `[O, C, k, k]` to `[B, O, h, w]`, in the type of
     /// `x`.
     pub fn convolve(&self, x: Tensor<4>, weight: Tensor<4>, geometry: ConvGeometry) -> Tensor<4> {
         // Not the fused kernel: where norms look at a batch of few pixels, they enlarge the rounding of
         // Winograd's transforms.
-        let ConvGeometry { stride, padding, dilation } = geometry;
-        let options = ConvOptions::new([stride; 2], [padding; 2], [dilation; 2], 1);
-        match self.precision {
-            ComputePrecision::Full => conv2d(x, weight, None, options),
-            ComputePrecision::Mixed(half) => {
-                let full: FloatDType = x.dtype().into();
-                conv2d(x.cast(half), weight.cast(half), None, options).cast(full)
-            }
-        }
+        self.precision.convolve(x, weight, geometry)
     }
 
     /// Normalises `[B, C, h, w]` as the pass has it.

@@ -9,6 +9,7 @@ use crate::config::DeepStemResNetConfig;
 use crate::freeze::{Frozen, Stage};
 use crate::init::Init;
 use crate::norm::follow_autodiff;
+use crate::pass::ComputePrecision;
 
 /// The deep-stem ResNet of SSP and MLC, up to `layer3`, without its last ReLU.
 ///
@@ -23,6 +24,8 @@ pub struct DeepStemResNet {
     pub(crate) config: DeepStemResNetConfig,
     #[module(skip)]
     pub(crate) frozen: Frozen,
+    #[module(skip)]
+    precision: ComputePrecision,
 }
 
 /// Outputs of all stages for one batch, as [`DeepStemResNet::forward_stages`] returns them.
@@ -79,6 +82,7 @@ impl DeepStemResNetConfig {
             layer3: layer(&init, "layer3", &first3, dilation3, n3),
             config: *self,
             frozen: Frozen::default(),
+            precision: ComputePrecision::Full,
         };
         network.apply_frozen();
         network
@@ -97,19 +101,20 @@ impl DeepStemResNet {
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
         // Someone who asks for the gradient of the images needs the graph through every stage.
         let entry = Entry { wants_graph: images.is_tracked(), network: self };
+        let route = Route::MergedIn(self.precision);
         let mut x = entry.enter(images, Stage::Stem);
         for unit in &self.stem {
-            x = unit.forward(x, None, Activation::Relu, Route::Merged);
+            x = unit.forward(x, None, Activation::Relu, route);
         }
         x = max_pool(x);
         for (stage, blocks) in self.layers() {
-            x = run(blocks, entry.enter(x, stage), Route::Merged);
+            x = run(blocks, entry.enter(x, stage), route);
         }
         x
     }
 
-    /// All intermediate results, computed step by step as the definition has it (a folded network
-    /// uses its merged convolutions). Everything stays in memory: for looking and comparing.
+    /// All intermediate results, computed step by step as the definition has it, in full precision (a
+    /// folded network uses its merged convolutions). Everything stays in memory: for looking and comparing.
     ///
     /// # Shapes
     /// - images: `[B, 3, H, W]`
@@ -129,6 +134,18 @@ impl DeepStemResNet {
         let layer3_0 = run(first, layer2.clone(), Route::Stepwise);
         let layer3 = run(rest, layer3_0.clone(), Route::Stepwise);
         Stages { stem: raw.try_into().ok(), layer0, layer1, layer2, layer3_0, layer3 }
+    }
+
+    /// Sets in which precision an unfolded network convolves.
+    #[must_use]
+    pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// In which precision an unfolded network convolves.
+    pub fn precision(&self) -> ComputePrecision {
+        self.precision
     }
 
     /// What the network was made from.

@@ -3,9 +3,9 @@
 mod common;
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::{FloatDType, Gradients, Tensor};
 use common::{device, filled, images, narrow, values};
-use fss_backbone::{DeepStemResNet, Depth, NormTraining, Stage};
+use fss_backbone::{ComputePrecision, DeepStemResNet, Depth, NormTraining, Stage};
 use fss_support::golden::{assert_close_rel_max, relative_l2};
 
 const BUFFERS_AND_NORMS: &[&str] = &["norm.weight", "norm.bias", "running_mean", "running_var"];
@@ -190,4 +190,33 @@ fn a_calibrated_autodiff_network_still_trains() {
     let network =
         narrow(Depth::R18).init(&device, 5).calibrate_norms(images("c", [2, 3, 33, 33], &device));
     assert_eq!(stages_of(&step(&network)), ["stem", "layer1", "layer2", "layer3"]);
+}
+
+#[test]
+fn mixed_precision_rounds_maps_and_gradients_a_little() {
+    let full = filled(narrow(Depth::R50), &device().autodiff())
+        .with_norm_training(NormTraining::ScaleShift);
+    let exact = step(&full);
+    for (half, tolerance) in [(FloatDType::F16, 0.12), (FloatDType::BF16, 0.3)] {
+        let mixed = full.clone().with_precision(ComputePrecision::Mixed(half));
+        assert_eq!(mixed.precision(), ComputePrecision::Mixed(half));
+        // All that learns has a gradient, in the type of the parameters.
+        for ((path, got), (want_path, want)) in step(&mixed).iter().zip(&exact) {
+            assert_eq!(path, want_path);
+            let error = relative_l2(got, want);
+            assert!(error > 0.0 && error < tolerance, "{half:?}: {path}: {error:e}");
+        }
+        // A folded network is for inference.
+        let x = images("mixed", [1, 3, 33, 33], &device());
+        let folded = mixed.clone().valid().fold();
+        assert_eq!(folded.precision(), ComputePrecision::Full);
+        assert_eq!(
+            values(folded.forward(x.clone())),
+            values(full.clone().valid().fold().forward(x.clone()))
+        );
+        assert_ne!(
+            values(mixed.valid().forward(x.clone())),
+            values(full.clone().valid().forward(x))
+        );
+    }
 }

@@ -66,7 +66,7 @@ pub struct TrainArgs {
     /// Print the recipe in force and end
     #[arg(long)]
     show: bool,
-    /// POP, PSPNet: compute in half precision where the device has it (`train.precision`)
+    /// Convolve in half precision where the device has it (`train.precision`)
     #[arg(long)]
     amp: bool,
     // Last: its options have a heading of their own.
@@ -78,11 +78,14 @@ impl TrainArgs {
     /// The recipe in force.
     fn recipe(&self) -> Result<Recipe, Failure> {
         let effective = |changes: &[String]| {
+            // What an option says comes before what was asked for by key.
+            let amp = self.amp.then(|| "train.precision=mixed".to_owned());
+            let changes: Vec<String> = amp.into_iter().chain(changes.iter().cloned()).collect();
             recipe::effective(
                 self.recipe.as_deref(),
                 self.resume.then_some(self.out.as_deref()).flatten(),
                 self.pretrained.as_deref(),
-                changes,
+                &changes,
             )
         };
         let Some(dataset) = self.dataset else { return effective(&self.changes) };
@@ -120,12 +123,6 @@ pub fn run(args: &TrainArgs, global: &Global, screen: &Screen) -> Result<(), Fai
     }
     if let Some(source) = generalized::source(args)? {
         return generalized::run(args, &source, global, screen);
-    }
-    if args.amp {
-        return Err(Failure::request(
-            "--amp belongs to recipes of pop and pspnet",
-            "leave it out: other models train in float32",
-        ));
     }
     if let Some(source) = ways::source(args)? {
         return ways::run(args, &source, global, screen);

@@ -186,6 +186,14 @@ fn both_stages_train_and_are_measured() {
     assert!(shown.contains("pop-pascal-novel") && shown.contains("ssp-pascal"), "{shown}");
     let shown = scratch.ok("train --recipe pop-coco-base --show");
     assert!(shown.contains("precision = \"mixed\""), "{shown}");
-    let message = scratch.fails("train --recipe ssp-synthetic --show --amp");
-    assert!(message.contains("--amp"), "{message}");
+    for recipe in ["ssp-synthetic", "hsnet-pascal", "denet-coco"] {
+        let shown = scratch.ok(&format!("train --recipe {recipe} --show"));
+        assert!(!shown.contains("precision"), "{shown}");
+        let shown = scratch.ok(&format!("train --recipe {recipe} --show --amp"));
+        assert!(shown.contains("precision = \"mixed\""), "{shown}");
+        let set = format!("train --recipe {recipe} --show --set train.precision");
+        assert_eq!(scratch.ok(&format!("{set}=mixed")), shown);
+        let message = scratch.fails(&format!("{set}=half"));
+        assert!(message.contains("`half`") && message.contains("`mixed`"), "{message}");
+    }
 }

@@ -197,7 +197,7 @@ fn train() {
           --resume              Continue the run in OUT
           --list                List the built-in recipes and end
           --show                Print the recipe in force and end
-          --amp                 POP, PSPNet: compute in half precision where the device has it (`train.precision`)
+          --amp                 Convolve in half precision where the device has it (`train.precision`)
       -h, --help                Print help (see more with '--help')
 
     Own data:

@@ -14,8 +14,8 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fss_backbone::{
-    BackboneError, ImagenetBackbone, ImagenetConfig, ImagenetFeatures, LoadReport, ModuleFile,
-    Strictness,
+    BackboneError, ComputePrecision, ImagenetBackbone, ImagenetConfig, ImagenetFeatures,
+    LoadReport, ModuleFile, Strictness,
 };
 use fss_kernels::{Activation, ConvGeometry, Corners, conv2d_fused, resize_bilinear};
 
@@ -188,7 +188,7 @@ impl Canet {
 
     /// The embedding `[B, 256, h, w]` of a backbone's features, as inference has it.
     pub fn embed(&self, levels: ImagenetFeatures) -> Tensor<4> {
-        embed(&self.embedding, levels, &mut Dropout::off())
+        embed(&self.embedding, levels, &mut Dropout::off(), ComputePrecision::Full)
     }
 
     /// The mean of embedded features `[B, 256, h, w]` over the object, whose mask `[B, H, W]` is brought to

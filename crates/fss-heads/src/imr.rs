@@ -19,7 +19,8 @@ use std::path::Path;
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor};
 use fss_backbone::{
-    BackboneError, LoadReport, ModuleFile, OfficialKeys, Strictness, TapBackbone, TapBackboneConfig,
+    BackboneError, ComputePrecision, LoadReport, ModuleFile, OfficialKeys, Strictness, TapBackbone,
+    TapBackboneConfig,
 };
 use fss_kernels::{Activation, Corners, resize_bilinear};
 
@@ -69,6 +70,13 @@ pub struct ImrSupport {
 }
 
 impl Imr {
+    /// Sets in which precision the frozen backbone convolves until the model is folded; correlations, 4D
+    /// convolutions and the recurrent cell stay in full precision.
+    #[must_use]
+    pub fn with_precision(self, precision: ComputePrecision) -> Self {
+        Self { backbone: self.backbone.with_precision(precision), ..self }
+    }
+
     /// The model for inference: every norm of the backbone is folded into its convolution.
     #[must_use]
     pub fn fold(self) -> Self {

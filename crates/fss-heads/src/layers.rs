@@ -2,7 +2,7 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
-use fss_backbone::params;
+use fss_backbone::{ComputePrecision, params};
 use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
 
 /// A convolution with bias, stride 1, that keeps the size of its map.
@@ -42,7 +42,19 @@ impl Convolution {
         dilation: usize,
         activation: Activation,
     ) -> Tensor<4> {
-        self.forward_beside(x, None, dilation, activation)
+        self.forward_in(ComputePrecision::Full, x, dilation, activation)
+    }
+
+    /// [`Self::forward_dilated`] in a precision of its own.
+    pub(crate) fn forward_in(
+        &self,
+        precision: ComputePrecision,
+        x: Tensor<4>,
+        dilation: usize,
+        activation: Activation,
+    ) -> Tensor<4> {
+        let (weight, geometry) = self.kernel(dilation);
+        precision.convolve_fused(x, weight, self.bias.val(), None, geometry, activation)
     }
 
     /// [`Self::forward_dilated`] of a sum: `activation(conv(x) + bias + shortcut)`.
@@ -53,10 +65,14 @@ impl Convolution {
         dilation: usize,
         activation: Activation,
     ) -> Tensor<4> {
+        let (weight, geometry) = self.kernel(dilation);
+        conv2d_fused(x, weight, self.bias.val(), shortcut, geometry, activation)
+    }
+
+    fn kernel(&self, dilation: usize) -> (Tensor<4>, ConvGeometry) {
         let weight = self.weight.val();
         let padding = dilation * (weight.dims()[2] / 2);
-        let geometry = ConvGeometry { padding, dilation, ..ConvGeometry::POINTWISE };
-        conv2d_fused(x, weight, self.bias.val(), shortcut, geometry, activation)
+        (weight, ConvGeometry { padding, dilation, ..ConvGeometry::POINTWISE })
     }
 }
 

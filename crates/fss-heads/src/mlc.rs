@@ -18,7 +18,8 @@ use std::sync::Arc;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fss_backbone::{
-    BackboneError, DeepStemResNet, DeepStemResNetConfig, KeyList, NamedTensor, read_tensors,
+    BackboneError, ComputePrecision, DeepStemResNet, DeepStemResNetConfig, KeyList, NamedTensor,
+    read_tensors,
 };
 use fss_kernels::{Corners, masked_average_pool_at_mask_size, resize_bilinear};
 
@@ -92,6 +93,13 @@ pub struct MlcSupport {
 }
 
 impl Mlc {
+    /// Sets in which precision the backbone convolves until the model is folded; matching and the mining branch
+    /// stay in full precision.
+    #[must_use]
+    pub fn with_precision(self, precision: ComputePrecision) -> Self {
+        Self { backbone: self.backbone.with_precision(precision), ..self }
+    }
+
     /// The model for inference: every norm is folded into its convolution.
     pub fn fold(self) -> Self {
         Self { backbone: self.backbone.fold(), decoder: None, ..self }

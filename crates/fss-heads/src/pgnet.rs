@@ -14,8 +14,8 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fss_backbone::{
-    BackboneError, ImagenetBackbone, ImagenetConfig, ImagenetFeatures, LoadReport, ModuleFile,
-    Strictness,
+    BackboneError, ComputePrecision, ImagenetBackbone, ImagenetConfig, ImagenetFeatures,
+    LoadReport, ModuleFile, Strictness,
 };
 use fss_kernels::{Activation, Corners, resize_bilinear, resize_nearest};
 use serde::{Deserialize, Serialize};
@@ -199,7 +199,7 @@ impl Pgnet {
 
     /// The embedding `[B, 256, h, w]` of a backbone's features, as inference has it.
     pub fn embed(&self, levels: ImagenetFeatures) -> Tensor<4> {
-        embed(&self.embedding, levels, &mut Dropout::off())
+        embed(&self.embedding, levels, &mut Dropout::off(), ComputePrecision::Full)
     }
 
     /// All positions of shots, from embedded features `[B, 256, h, w]` and masks `[B, H, W]` each. Where the

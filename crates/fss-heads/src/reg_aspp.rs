@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use fss_kernels::{Activation, ConvGeometry, conv2d_fused};
+use fss_backbone::ComputePrecision;
+use fss_kernels::{Activation, ConvGeometry};
 
 use crate::dropout::Dropout;
 use crate::layers::Convolution;
@@ -64,6 +65,16 @@ impl RegAspp {
 
     /// `[B, 256, h, w]` to the same; dropped is what `dropout` draws, branch by branch.
     pub fn forward(&self, x: Tensor<4>, dropout: &mut Dropout) -> Tensor<4> {
+        self.forward_in(ComputePrecision::Full, x, dropout)
+    }
+
+    /// [`Self::forward`] with all of its convolutions in a precision of their own; their sum stays in full.
+    pub fn forward_in(
+        &self,
+        precision: ComputePrecision,
+        x: Tensor<4>,
+        dropout: &mut Dropout,
+    ) -> Tensor<4> {
         let [batch, ..] = x.dims();
         let weight = self.project.weight.val();
         let [outputs, ..] = weight.dims();
@@ -71,16 +82,17 @@ impl RegAspp {
         let zero = self.project.bias.val().zeros_like();
         let mixed = |map: Tensor<4>, branch: usize, sum: Option<Tensor<4>>| {
             let geometry = ConvGeometry::POINTWISE;
-            conv2d_fused(map, part(branch), zero.clone(), sum, geometry, Activation::None)
+            let (kernel, none) = (part(branch), zero.clone());
+            precision.convolve_fused(map, kernel, none, sum, geometry, Activation::None)
         };
-        let pointwise = self.pointwise.forward(x.clone(), Activation::Relu);
+        let pointwise = self.pointwise.forward_in(precision, x.clone(), 1, Activation::Relu);
         let mut sum = mixed(dropout.channels(pointwise), 0, None);
         for (i, (conv, dilation)) in self.dilated.iter().zip(DILATIONS).enumerate() {
-            let map = conv.forward_dilated(x.clone(), dilation, Activation::Relu);
+            let map = conv.forward_in(precision, x.clone(), dilation, Activation::Relu);
             sum = mixed(dropout.channels(map), i + 1, Some(sum));
         }
         let mean = x.mean_dims(&[2, 3]);
-        let mean = dropout.channels(self.mean.forward(mean, Activation::Relu));
+        let mean = dropout.channels(self.mean.forward_in(precision, mean, 1, Activation::Relu));
         let mean = mixed(mean, DILATIONS.len() + 1, None).reshape([batch, outputs, 1, 1]);
         let bias = self.project.bias.val().reshape([1, outputs, 1, 1]);
         dropout.values(burn::tensor::activation::relu(sum + mean + bias))

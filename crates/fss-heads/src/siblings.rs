@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
 use fss_backbone::{
-    ImagenetBackbone, ImagenetConfig, ImagenetFeatures, ImagenetNetwork, OfficialKeys,
-    TrainingPass, params,
+    ComputePrecision, ImagenetBackbone, ImagenetConfig, ImagenetFeatures, ImagenetNetwork,
+    OfficialKeys, TrainingPass, params,
 };
 use fss_kernels::{Activation, Corners, resize_bilinear};
 
@@ -35,10 +35,11 @@ pub(crate) fn embed(
     convolution: &Convolution,
     levels: ImagenetFeatures,
     dropout: &mut Dropout,
+    precision: ComputePrecision,
 ) -> Tensor<4> {
     let both = Tensor::cat(vec![levels.level2, levels.level3], 1);
     let both = params::beside(both, &convolution.weight);
-    dropout.channels(convolution.forward_dilated(both, 2, Activation::Relu))
+    dropout.channels(convolution.forward_in(precision, both, 2, Activation::Relu))
 }
 
 /// Refuses backbones that do not have two levels of one size.
@@ -163,7 +164,7 @@ pub(crate) fn check_shots(shots: &[Shot]) -> Result<(), HeadError> {
 }
 
 /// Features of a training batch: the query's, then those of all shots in one pass, as published. What
-/// norms look at is in the pass.
+/// norms look at, and the precision, is in the pass.
 pub(crate) fn training_features(
     backbone: &ImagenetBackbone,
     convolution: &Convolution,
@@ -173,10 +174,10 @@ pub(crate) fn training_features(
 ) -> Result<(Tensor<4>, Vec<Tensor<4>>), HeadError> {
     check_batch(batch)?;
     let query = backbone.forward_training(batch.query.clone(), pass);
-    let query = embed(convolution, query, dropout);
+    let query = embed(convolution, query, dropout, pass.precision());
     let images = batch.supports.iter().map(|(images, _)| images.clone()).collect();
     let supports = backbone.forward_training(Tensor::cat(images, 0), pass);
-    let supports = embed(convolution, supports, dropout);
+    let supports = embed(convolution, supports, dropout, pass.precision());
     let samples = batch.query.dims()[0];
     let of_shot = |shot: usize| supports.clone().narrow(0, shot * samples, samples);
     Ok((query, (0..batch.supports.len()).map(of_shot).collect()))

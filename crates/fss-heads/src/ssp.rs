@@ -8,7 +8,7 @@ mod training;
 
 use burn::module::Module;
 use burn::tensor::{Device, Int, Tensor};
-use fss_backbone::{DeepStemResNet, DeepStemResNetConfig};
+use fss_backbone::{ComputePrecision, DeepStemResNet, DeepStemResNetConfig};
 use fss_kernels::{Corners, QueryPairs, SelfSupportConfig, masked_average_pool, resize_bilinear};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,13 @@ impl Ssp {
     pub fn with_refine(mut self, refine: Refine) -> Self {
         self.refine = refine;
         self
+    }
+
+    /// Sets in which precision the backbone convolves until the model is folded; matching stays in full
+    /// precision.
+    #[must_use]
+    pub fn with_precision(self, precision: ComputePrecision) -> Self {
+        Self { backbone: self.backbone.with_precision(precision), ..self }
     }
 
     /// The model for inference: every norm is folded into its convolution.

@@ -13,11 +13,12 @@ mod observer;
 mod recipe;
 mod report;
 mod run;
-mod scaler;
 mod select;
 mod session;
 mod step;
 
+pub use crate::precision::Precision;
+pub use crate::scaler::LossScaler;
 pub use builtin::GFSS_BUILTIN_NAMES;
 pub use data::{GfssData, GfssPart};
 pub use evaluate::{
@@ -28,10 +29,9 @@ pub use model::StagedModel;
 pub use observer::{GfssObserver, GfssValidation};
 pub use recipe::{
     GfssDataSettings, GfssInit, GfssMethod, GfssModelSettings, GfssOptim, GfssRecipe,
-    GfssTrainSettings, Keep, Precision, SampleSettings, Stage,
+    GfssTrainSettings, Keep, SampleSettings, Stage,
 };
 pub use report::{generalized_json, generalized_table};
 pub use run::{GfssOutcome, GfssRun, SeedOutcome, train_generalized};
-pub use scaler::LossScaler;
 pub use select::{Selected, Selection};
 pub use step::{StageBatch, generalized_groups, generalized_step, generalized_step_on};

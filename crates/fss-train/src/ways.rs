@@ -32,7 +32,7 @@ pub use panels::WayPanels;
 pub use protocol::{WaysPlan, WaysProtocol, WaysTest};
 pub use recipe::{
     WaysDataSettings, WaysEpisodes, WaysEvaluationSettings, WaysInit, WaysMethod,
-    WaysModelSettings, WaysRecipe, WaysValidationSettings,
+    WaysModelSettings, WaysRecipe, WaysTrainSettings, WaysValidationSettings,
 };
 pub use report::{ways_json, ways_table};
 pub use result::{DrawnWay, WayClass, WayRecord, WaysEvaluation, WaysRunScores};

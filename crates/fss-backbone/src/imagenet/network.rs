@@ -38,6 +38,8 @@ pub struct ImagenetBackbone {
     network: Family,
     #[module(skip)]
     config: ImagenetConfig,
+    #[module(skip)]
+    precision: ComputePrecision,
 }
 
 #[derive(Module, Debug)]
@@ -75,7 +77,7 @@ impl ImagenetConfig {
             ImagenetNetwork::Vgg16 => vgg(false),
             ImagenetNetwork::Vgg16Bn => vgg(true),
         };
-        ImagenetBackbone { network, config: *self }.no_grad()
+        ImagenetBackbone { network, config: *self, precision: ComputePrecision::Full }.no_grad()
     }
 }
 
@@ -113,7 +115,7 @@ impl ImagenetBackbone {
         }
     }
 
-    /// [`Self::forward`] as training has it: norms as the pass says. The published code normalises by
+    /// [`Self::forward`] as training has it: norms and precision as the pass says. The published code normalises by
     /// the batch although nothing here is trained, and the running statistics that it keeps for
     /// evaluation drift from those of ImageNet. The moments of the batch are left in the pass, in the
     /// order in which [`Self::absorb`] takes them. A pass that normalises by the batch goes through
@@ -134,6 +136,19 @@ impl ImagenetBackbone {
             Family::Densenet(network) => network.forward_training(images, pass),
             Family::Vgg(network) => network.forward_training(images, pass),
         }
+    }
+
+    /// Sets in which precision training convolves: what a pass through it is to be made with. Inference
+    /// ([`Self::forward`]) computes in full precision.
+    #[must_use]
+    pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// In which precision training convolves.
+    pub fn precision(&self) -> ComputePrecision {
+        self.precision
     }
 
     /// Moves the running statistics towards the moments that [`Self::forward_training`] left in a pass.

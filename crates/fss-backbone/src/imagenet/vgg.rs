@@ -74,7 +74,7 @@ impl ImagenetVgg {
         pass: &mut TrainingPass,
     ) -> ImagenetFeatures {
         self.levels(images, |conv, x| match conv {
-            VggConv::Plain(conv) => conv.forward(x, None, Activation::Relu),
+            VggConv::Plain(conv) => conv.forward_in(pass.precision(), x, None, Activation::Relu),
             VggConv::Normed(normed) => normed.forward_training(x, pass),
         })
     }

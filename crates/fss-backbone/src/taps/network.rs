@@ -8,6 +8,7 @@ use super::resnet::TapResNet;
 use super::vgg::TapVgg;
 use crate::block::Route;
 use crate::init::Init;
+use crate::pass::ComputePrecision;
 use crate::weights::module_shapes;
 
 /// A classifier of torchvision without its classifier part, tapped at every depth that HSNet and IMR
@@ -32,6 +33,8 @@ pub struct TapBackbone {
     network: Family,
     #[module(skip)]
     config: TapBackboneConfig,
+    #[module(skip)]
+    precision: ComputePrecision,
 }
 
 #[derive(Module, Debug)]
@@ -51,7 +54,7 @@ impl TapBackboneConfig {
             Some(blocks) => Family::Resnet(TapResNet::new(&init, width, blocks)),
             None => Family::Vgg(TapVgg::new(&init, width)),
         };
-        TapBackbone { network, config: *self }.no_grad()
+        TapBackbone { network, config: *self, precision: ComputePrecision::Full }.no_grad()
     }
 }
 
@@ -76,20 +79,34 @@ impl TapBackbone {
     pub fn forward(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
         let images = images.without_autodiff();
         match &self.network {
-            Family::Resnet(network) => network.taps(images, Route::Merged),
-            Family::Vgg(network) => network.taps(images),
+            Family::Resnet(network) => network.taps(images, Route::MergedIn(self.precision)),
+            Family::Vgg(network) => network.taps(images, self.precision),
         }
     }
 
     /// Merges every norm into its convolution: the same numbers up to rounding, sooner. A folded
-    /// ResNet cannot be saved or loaded any more. VGG has no norms and stays as it is.
+    /// ResNet cannot be saved or loaded any more. VGG has no norms and stays as it is, but computes in
+    /// full precision, too.
     #[must_use]
     pub fn fold(self) -> Self {
         let network = match self.network {
             Family::Resnet(network) => Family::Resnet(network.fold()),
             vgg @ Family::Vgg(_) => vgg,
         };
-        Self { network, ..self }
+        Self { network, config: self.config, precision: ComputePrecision::Full }
+    }
+
+    /// Sets in which precision it convolves.
+    /// [`Self::fold`] sets it back.
+    #[must_use]
+    pub fn with_precision(mut self, precision: ComputePrecision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// In which precision it convolves.
+    pub fn precision(&self) -> ComputePrecision {
+        self.precision
     }
 
     /// Sets the running means and variances of all norms from a batch of normalised images, for a

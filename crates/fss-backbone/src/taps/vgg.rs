@@ -7,6 +7,7 @@ use fss_kernels::{Activation, ConvGeometry, max_pool2d};
 use crate::fold::FoldedConv;
 use crate::init::Init;
 use crate::params::filled;
+use crate::pass::ComputePrecision;
 
 /// Convolutions of each group; a max-pooling ends each.
 const GROUPS: [usize; 5] = [2, 2, 3, 3, 3];
@@ -45,18 +46,18 @@ impl TapVgg {
         Self { convs: convs.collect() }
     }
 
-    pub(super) fn taps(&self, images: Tensor<4>) -> Vec<Tensor<4>> {
+    pub(super) fn taps(&self, images: Tensor<4>, precision: ComputePrecision) -> Vec<Tensor<4>> {
         let mut taps = Vec::new();
         let mut x = images;
         let mut convs = self.convs.iter();
         for (group, count) in GROUPS.into_iter().enumerate() {
             for (i, conv) in convs.by_ref().take(count).enumerate() {
                 if group < FIRST_TAPPED {
-                    x = conv.forward(x, None, Activation::Relu);
+                    x = conv.forward_in(precision, x, None, Activation::Relu);
                     continue;
                 }
                 let input = if i == 0 { x } else { relu(x) };
-                x = conv.forward(input, None, Activation::None);
+                x = conv.forward_in(precision, input, None, Activation::None);
                 taps.push(x.clone());
             }
             x = max_pool2d(x, 2, 2, 0);

@@ -6,6 +6,7 @@ use fss_core::data::Benchmark;
 use fss_core::data::folds::FoldScheme;
 use fss_core::data::ways::{COCO_SHARE, PASCAL_SHARE, WayImages};
 use fss_core::heads::{Amp, Canet, Denet, Pgnet};
+use fss_core::train::Precision;
 use fss_core::train::evaluate::FeatureReuse;
 use fss_core::train::observer::Silent;
 use fss_core::train::progress::TerminalProgress;
@@ -52,6 +53,9 @@ fn effective(args: &TrainArgs, source: &Source) -> Result<WaysRecipe, Failure> {
     }
     if let Some(path) = &args.pretrained {
         recipe.init = WaysInit::Weights { path: path.clone() };
+    }
+    if args.amp {
+        recipe.train.precision = Precision::Mixed;
     }
     if !args.own.is_default() {
         recipe.data.own = args.own.options();

@@ -10,6 +10,13 @@ use crate::pop::training::{check, moments, statistics};
 use crate::{HeadError, Losses, Statistic};
 
 impl Amp {
+    /// Sets in which precision training convolves in the backbone and the reduction of its deepest level; the classifiers
+    /// stay in full precision.
+    #[must_use]
+    pub fn with_precision(self, precision: ComputePrecision) -> Self {
+        Self { backbone: self.backbone.with_precision(precision), ..self }
+    }
+
     /// Logits of all rows, at the size of the shallow level, differentiable in what learns. Norms of the
     /// backbone as the pass says: the published code normalises by the batch.
     ///
@@ -19,7 +26,8 @@ impl Amp {
     pub fn training_logits(&self, images: Tensor<4>, pass: &mut TrainingPass) -> Tensor<4> {
         let levels = self.backbone.forward_training(images, pass);
         let level3 = params::beside(levels.level3, &self.reduce.weight);
-        let maps = [levels.level1, levels.level2, self.reduce.forward(level3, Activation::None)];
+        let reduced = self.reduce.forward_in(pass.precision(), level3, 1, Activation::None);
+        let maps = [levels.level1, levels.level2, reduced];
         let logits = maps.into_iter().zip(&self.classifiers).map(|(map, classifier)| {
             let map = params::beside(map, &classifier.weight);
             let weight = classifier.weight.val();
@@ -36,7 +44,7 @@ impl Amp {
     /// [`HeadError::Shape`] if images and labels differ in size.
     pub fn losses(&self, batch: &LabelledBatch) -> Result<Losses, HeadError> {
         check(batch)?;
-        let mut pass = TrainingPass::new(NormSource::Batch, ComputePrecision::Full);
+        let mut pass = TrainingPass::new(NormSource::Batch, self.backbone.precision());
         let logits = self.training_logits(batch.images.clone(), &mut pass);
         let mut losses = Losses::none(&logits.device());
         losses.add("seg", 1.0, segmentation_loss(logits, &batch.labels));

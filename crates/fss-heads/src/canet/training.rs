@@ -24,6 +24,12 @@ impl Canet {
         self
     }
 
+    /// Sets in which precision training convolves in backbone and embedding; the comparison stays in full precision.
+    #[must_use]
+    pub fn with_precision(self, precision: ComputePrecision) -> Self {
+        Self { backbone: self.backbone.with_precision(precision), ..self }
+    }
+
     /// Logits `[B, 2, h, w]` of a batch at the features' size, differentiable in what learns.
     ///
     /// # Errors
@@ -49,7 +55,7 @@ impl TrainableModel for Canet {
     /// Cross entropy of background against foreground. Norms of the frozen backbone look at the batch and
     /// move, as published.
     fn losses(&self, batch: &EpisodeBatch) -> Result<Losses, HeadError> {
-        let mut pass = TrainingPass::new(NormSource::Batch, ComputePrecision::Full);
+        let mut pass = TrainingPass::new(NormSource::Batch, self.backbone.precision());
         let mut dropout = Dropout::new(self.dropout_rate, self.dropout_seed);
         let logits = self.training_logits(batch, &mut pass, &mut dropout)?;
         let mut losses = losses(logits, &batch.query_mask);

@@ -42,14 +42,14 @@ impl DeepLabHead {
         Some(conv2d_fused(x, weight, bias, None, SPATIAL, Activation::None))
     }
 
-    /// [`Self::forward`] as training has it.
+    /// [`Self::forward`] as training has it: norm and precision as the pass says.
     pub fn forward_training(
         &self,
         x: Tensor<4>,
         pass: &mut TrainingPass,
         dropout: &mut Dropout,
     ) -> Tensor<4> {
-        let x = self.aspp.forward(x, dropout);
+        let x = self.aspp.forward_in(pass.precision(), x, dropout);
         self.last.forward_training(x, None, Activation::Relu, pass)
     }
 

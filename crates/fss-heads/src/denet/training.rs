@@ -35,6 +35,13 @@ impl Denet {
         self
     }
 
+    /// Sets in which precision training convolves in backbone, embedding and DeepLab head; the weights of classes and the matching
+    /// stay in full precision.
+    #[must_use]
+    pub fn with_precision(self, precision: ComputePrecision) -> Self {
+        Self { backbone: self.backbone.with_precision(precision), ..self }
+    }
+
     /// Logits of a batch of one-way episodes at the features' size, differentiable in what learns.
     ///
     /// # Errors
@@ -70,7 +77,7 @@ impl Denet {
     ) -> Tensor<4> {
         let levels = self.backbone.forward_training(images, pass);
         let level3 = params::beside(levels.level3, &self.embedding.weight);
-        let x = self.embedding.forward_dilated(level3, 2, Activation::Relu);
+        let x = self.embedding.forward_in(pass.precision(), level3, 2, Activation::Relu);
         self.head.forward_training(dropout.channels(x), pass, dropout)
     }
 
@@ -94,7 +101,7 @@ impl Denet {
                 want: format!("{want:?}"),
             });
         }
-        let mut pass = TrainingPass::new(NormSource::Batch, ComputePrecision::Full);
+        let mut pass = TrainingPass::new(NormSource::Batch, self.backbone.precision());
         let mut dropout = Dropout::new(self.dropout_rate, self.dropout_seed);
         let EpisodeLogits { full: logits, pairs } =
             self.training_logits(batch, &full.classes, &mut pass, &mut dropout)?;

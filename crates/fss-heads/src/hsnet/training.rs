@@ -1,6 +1,7 @@
 //! What HSNet minimises while it trains.
 
 use burn::tensor::Tensor;
+use fss_backbone::ComputePrecision;
 use fss_kernels::{Corners, resize_bilinear};
 
 use super::{Hsnet, constants};
@@ -8,6 +9,13 @@ use crate::loss::valid_cross_entropy;
 use crate::{EpisodeBatch, FewShotModel, HeadError, Losses, TrainableModel};
 
 impl Hsnet {
+    /// Sets in which precision the frozen backbone convolves until the model is folded; correlations and 4D
+    /// convolutions stay in full precision.
+    #[must_use]
+    pub fn with_precision(self, precision: ComputePrecision) -> Self {
+        Self { backbone: self.backbone.with_precision(precision), ..self }
+    }
+
     /// Logits `[B, 2, H, W]` of each shot alone, at the query images' size.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::extending::{
 use crate::support::{filled_module, labels, tensor, values};
 
 /// The model of a case that names a backbone.
-fn denet(case: &Case, classes: &str, device: &Device) -> Denet {
+pub fn denet(case: &Case, classes: &str, device: &Device) -> Denet {
     let backbone = ImagenetConfig::new(case.str_setting("backbone").parse().expect("a backbone"));
     filled(DenetConfig::new(backbone, case.usize_setting(classes)), device)
 }
@@ -34,7 +34,7 @@ fn filled(config: DenetConfig, device: &Device) -> Denet {
 }
 
 /// The classes of each sample, `[N, w]` or `[N]`.
-fn classes(case: &Case, name: &str) -> Vec<Vec<usize>> {
+pub fn classes(case: &Case, name: &str) -> Vec<Vec<usize>> {
     let (shape, ids) = case.i64(name);
     let ways = shape.get(1).copied().unwrap_or(1);
     let ids: Vec<usize> = ids.into_iter().map(|id| usize::try_from(id).expect("an id")).collect();

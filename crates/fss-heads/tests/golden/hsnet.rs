@@ -11,7 +11,7 @@ use crate::device::test_device;
 use crate::support::{filled_module, images, labels, tensor, values};
 
 /// The case's model under the fill rule.
-fn filled(case: &Case, device: &Device) -> Hsnet {
+pub fn filled(case: &Case, device: &Device) -> Hsnet {
     let network = case.str_setting("backbone").parse().expect("a backbone's name");
     let model = HsnetConfig::new(TapBackboneConfig::new(network)).init(device, 0);
     filled_module(model, "module.", |_, values| values)

@@ -8,6 +8,7 @@ mod extending;
 mod half;
 mod hsnet;
 mod imr;
+mod mixed;
 mod mlc;
 mod pop;
 mod siblings;

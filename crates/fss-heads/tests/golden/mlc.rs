@@ -19,7 +19,7 @@ fn head(channels: usize, device: &Device) -> Mlc {
 }
 
 /// The case's model, ready for training as published: only the norms are frozen.
-fn filled_mlc(case: &Case, device: &Device) -> Mlc {
+pub fn filled_mlc(case: &Case, device: &Device) -> Mlc {
     MlcConfig::new(DeepStemResNetConfig::new(Depth::R50)).init_with(filled_backbone(
         case,
         KeyStyle::Mlc,

@@ -17,7 +17,7 @@ fn head(refine: Refine, device: &Device) -> Ssp {
 }
 
 /// The case's model, ready for training as published: stem, first layer and norms are frozen.
-fn filled_ssp(case: &Case, refine: Refine, device: &Device) -> Ssp {
+pub fn filled_ssp(case: &Case, refine: Refine, device: &Device) -> Ssp {
     let backbone = filled_backbone(case, KeyStyle::Ssp, device);
     SspConfig::new(DeepStemResNetConfig::new(Depth::R50))
         .with_refine(refine)

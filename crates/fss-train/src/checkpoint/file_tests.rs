@@ -7,6 +7,7 @@ use fss_data::sampler::{EpisodeSampler, OfficialConfig, OfficialSampler};
 
 use super::super::Best;
 use super::*;
+use crate::LossScaler;
 use crate::recipe::Recipe;
 
 fn sampler_state() -> SamplerState {
@@ -39,6 +40,7 @@ fn sample() -> Checkpoint {
             sampler: sampler_state(),
             best: Some(Best { iteration: 5, miou: Some(0.567_891_234_567_890_1) }),
             log_bytes: 123,
+            scaler: Some(LossScaler::default()),
             pseudo_masks: None,
             recipe,
         },

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::CheckpointFolder;
 
+use crate::LossScaler;
 use crate::recipe::Recipe;
 use crate::trainer::SamplerState;
 
@@ -38,6 +39,9 @@ pub struct Progress {
     pub best: Option<Best>,
     /// Bytes of the log that belong to the finished iterations.
     pub log_bytes: u64,
+    /// What scales the loss, if it is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaler: Option<LossScaler>,
     /// Fingerprint of the pseudo masks that it learns from, if it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pseudo_masks: Option<String>,

@@ -10,8 +10,9 @@ use fss_data::{Benchmark, Split};
 
 use super::recipe::{
     GfssDataSettings, GfssInit, GfssMethod, GfssModelSettings, GfssOptim, GfssRecipe,
-    GfssTrainSettings, Keep, Precision, SampleSettings, Stage,
+    GfssTrainSettings, Keep, SampleSettings, Stage,
 };
+use crate::Precision;
 use crate::TrainError;
 use crate::recipe::CheckpointSettings;
 use crate::schedule::Schedule;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use crate::TrainError;
+use crate::precision::Precision;
 use crate::recipe::CheckpointSettings;
 use crate::recipe::diff::{differences_of, fingerprint_of};
 use crate::recipe::parse::{EXTENDS, parse};
@@ -172,17 +173,6 @@ pub struct GfssOptim {
     pub weight_decay: f64,
     /// Largest norm of the gradient.
     pub clip: f64,
-}
-
-/// In which precision convolutions compute while training.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// float32.
-    #[default]
-    Full,
-    /// Half precision where the device has it (`--amp`), with scaled losses; float32 elsewhere.
-    Mixed,
 }
 
 /// Which model is kept.

@@ -2,27 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, FloatDType};
-use fss_backbone::{ComputePrecision, NamedTensor};
+use burn::tensor::Device;
+use fss_backbone::NamedTensor;
 use fss_data::gfss::{BaseStream, NovelStream, PlannedPair, PlannedSample, TrainSample};
 use fss_data::loader::OrderedLoader;
-use fss_heads::{ClassCount, LabelledBatch, half_type};
+use fss_heads::{ClassCount, LabelledBatch};
 use serde::{Deserialize, Serialize};
 
 use super::model::StagedModel;
 use super::observer::{GfssObserver, GfssValidation};
-use super::recipe::{GfssRecipe, Precision, Stage};
+use super::recipe::{GfssRecipe, Stage};
 use super::run::GfssRun;
-use super::scaler::LossScaler;
 use super::select::{Selected, Selection};
 use super::step::{StageBatch, generalized_groups, generalized_step_on};
 use super::{Measure, evaluate_at_network_size};
 use crate::checkpoint::{Checkpoint, CheckpointFolder, Position};
 use crate::log::{LogEntry, RunLog};
 use crate::optim::{NamedOptimizer, Rule};
+use crate::precision::Computing;
 use crate::tensor::{image_batch, mask_batch};
 use crate::trainer::files;
-use crate::{Stop, TrainError};
+use crate::{LossScaler, Stop, TrainError};
 
 /// Where a seed's run is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,11 +99,8 @@ impl<'a, M: StagedModel> Session<'a, M> {
         };
         let device = run.device.clone().autodiff();
         let model = M::start(recipe, classes, seed, &device)?;
-        let half = half_precision(recipe.train.precision, &run.device);
-        let model = match half {
-            Some(half) => model.in_precision(ComputePrecision::Mixed(half)),
-            None => model,
-        };
+        let Computing { precision, scaler } = recipe.train.precision.on(&run.device);
+        let model = model.in_precision(precision);
         let rule = Rule::sgd(recipe.optim.momentum, recipe.optim.weight_decay);
         let optimizer = generalized_groups(&recipe.optim)
             .into_iter()
@@ -127,7 +124,6 @@ impl<'a, M: StagedModel> Session<'a, M> {
                 "lower `samples.batch`, or add images",
             ));
         }
-        let scaler = half.map(|_| LossScaler::default());
         let latest = checkpoints.latest()?;
         // A log that will be continued must keep its lines until the checkpoint says how many.
         let bytes = if latest.is_some() { u64::MAX } else { 0 };
@@ -179,7 +175,7 @@ impl<'a, M: StagedModel> Session<'a, M> {
         self.done = progress.iteration;
         self.validation_due = progress.validation_due;
         self.ended = progress.ended;
-        self.scaler = self.scaler.take().map(|new| progress.scaler.unwrap_or(new));
+        self.scaler = LossScaler::resumed(self.scaler.take(), progress.scaler);
         self.kept = progress.kept.map(|kept| (kept, best_model));
         Ok(())
     }
@@ -371,16 +367,4 @@ impl<'a, M: StagedModel> Session<'a, M> {
         let path = self.checkpoints.path(self.done);
         Ok((self.model.with_learnt(tensors, &path)?, kept))
     }
-}
-
-/// The half precision to compute in, if it is asked for and the device has one.
-fn half_precision(precision: Precision, device: &Device) -> Option<FloatDType> {
-    if precision == Precision::Full {
-        return None;
-    }
-    let found = half_type(device);
-    if found.is_none() {
-        tracing::info!("this device has no half precision worth using; float32 is used");
-    }
-    found
 }

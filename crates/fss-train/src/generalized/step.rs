@@ -5,11 +5,11 @@ use fss_heads::LabelledBatch;
 
 use super::model::StagedModel;
 use super::recipe::GfssOptim;
-use super::scaler::LossScaler;
-use crate::TrainError;
 use crate::observer::IterationReport;
-use crate::optim::{Group, NamedOptimizer, clip_gradients, scale_gradients};
+use crate::optim::{Group, NamedOptimizer};
 use crate::parallel::Found;
+use crate::step::Step;
+use crate::{LossScaler, TrainError};
 
 /// The images of an iteration.
 #[derive(Debug, Clone)]
@@ -103,36 +103,19 @@ pub fn generalized_step_on<M: StagedModel>(
     model: M,
     optimizer: &mut NamedOptimizer,
     batch: &StageBatch,
-    [rate, clip]: [f64; 2],
-    [iteration, iterations]: [u64; 2],
+    bounds: [f64; 2],
+    numbers: [u64; 2],
     scaler: Option<&mut LossScaler>,
     devices: &[Device],
 ) -> Result<(M, IterationReport, Option<f64>), TrainError> {
-    let scale = scaler.as_ref().map_or(1.0, |scaler| scaler.scale());
+    let [rate, clip] = bounds;
+    let step = Step { optimizer, rate, clip: Some(clip), numbers, scaler };
     let found = match devices {
-        [] | [_] => Found::of(&model, model.losses(batch)?, scale),
+        [] | [_] => Found::of(&model, model.losses(batch)?, step.scale()),
         several => {
             let (shares, home) = (batch.shares(several), batch_device(batch));
-            Found::on_devices(&model, shares, several, &home, scale, M::losses)?
+            Found::on_devices(&model, shares, several, &home, step.scale(), M::losses)?
         }
     };
-    if found.loss.is_some() && found.gradients.is_none() {
-        return Err(found.non_finite(iteration));
-    }
-    let Found { terms, loss, gradients, statistics } = found;
-    let report = IterationReport { iteration, iterations, rate, loss, terms };
-    let Some(mut gradients) = gradients else {
-        tracing::warn!("iteration {iteration}: no pixel of the batch counts; it is passed over");
-        return Ok((model, report, None));
-    };
-    if scale != 1.0 {
-        scale_gradients(&mut gradients, &model, 1.0 / scale);
-    }
-    let norm = clip_gradients(&mut gradients, &model, clip);
-    if scaler.is_some_and(|scaler| !scaler.update(norm)) {
-        tracing::info!("iteration {iteration}: the scaled gradient overflows; it is passed over");
-        return Ok((model.absorb(&statistics), report, Some(norm)));
-    }
-    let model = optimizer.step(rate, model, gradients);
-    Ok((model.absorb(&statistics), report, Some(norm)))
+    step.take(model, found, M::absorb)
 }

@@ -8,9 +8,9 @@ use burn::tensor::{Device, Tensor};
 /// `limit / (norm + 1e-6)` where that is below 1 (PyTorch's `clip_grad_norm_`), and returns the norm from
 /// before.
 pub fn clip_gradients<M: Module>(gradients: &mut GradientsParams, module: &M, limit: f64) -> f64 {
-    let mut squares = Squares { gradients, sum: 0.0 };
+    let mut squares = Squares { gradients, sums: Vec::new() };
     module.visit(&mut squares);
-    let norm = squares.sum.sqrt();
+    let norm = squares.norm();
     let factor = limit / (norm + 1e-6);
     // A norm that is no number is left for the loss to report.
     if factor < 1.0 {
@@ -56,14 +56,25 @@ impl ModuleVisitor for Mean<'_> {
 
 struct Squares<'a> {
     gradients: &'a GradientsParams,
-    sum: f64,
+    /// Of each gradient, `[1]`.
+    sums: Vec<Tensor<1>>,
+}
+
+impl Squares<'_> {
+    /// The common norm. All sums are read back at once: a device is waited for once, not for every gradient.
+    fn norm(self) -> f64 {
+        if self.sums.is_empty() {
+            return 0.0;
+        }
+        let sums = Tensor::cat(self.sums, 0).to_data();
+        sums.iter::<f64>().sum::<f64>().sqrt()
+    }
 }
 
 impl ModuleVisitor for Squares<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(gradient) = self.gradients.get::<D>(param.id) {
-            let square = gradient.square().sum().to_data();
-            self.sum += square.iter::<f64>().next().unwrap_or(f64::NAN);
+            self.sums.push(gradient.square().sum());
         }
     }
 }

@@ -47,6 +47,8 @@ fn decisive(recipe: &impl Serialize) -> Value {
                 keys.remove(key);
             }
         }
+        // A section of which nothing is set is the same as none, which earlier files have.
+        sections.retain(|_, section| section.as_object().is_none_or(|keys| !keys.is_empty()));
     }
     value
 }
@@ -94,6 +96,14 @@ mod tests {
         other.data.splits = Some("elsewhere".into());
         assert!(paper.differences(&other).is_empty());
         assert_eq!(paper.fingerprint(), other.fingerprint());
+    }
+
+    #[test]
+    fn an_empty_section_is_none() {
+        let earlier = serde_json::json!({ "optim": { "lr": 0.5 } });
+        let now = serde_json::json!({ "optim": { "lr": 0.5 }, "train": {} });
+        assert_eq!(super::fingerprint_of(&earlier), super::fingerprint_of(&now));
+        assert!(super::differences_of(&earlier, &now).is_empty());
     }
 
     #[test]

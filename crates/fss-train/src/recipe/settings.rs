@@ -11,6 +11,7 @@ use fss_heads::Refine;
 use serde::{Deserialize, Serialize};
 
 use super::{BackboneSettings, HsnetSettings, ImrSettings, MlcSettings, OptimSettings};
+use crate::Precision;
 use crate::TrainError;
 use crate::evaluate::Protocol;
 
@@ -33,7 +34,7 @@ pub struct Recipe {
     pub episodes: EpisodeSettings,
     /// Optimiser and learning rate.
     pub optim: OptimSettings,
-    /// Which parts learn.
+    /// Which parts learn, and how.
     pub train: TrainSettings,
     /// What is measured at every snapshot.
     pub validation: ValidationSettings,
@@ -217,7 +218,7 @@ pub enum Sampling {
     Hsnet,
 }
 
-/// Which parts learn.
+/// Which parts learn, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainSettings {
@@ -227,6 +228,9 @@ pub struct TrainSettings {
     /// Whether scale and shift of the norms learn: `frozen` as published, or `scale_shift`. Their
     /// statistics never change. `frozen` for a backbone with taps.
     pub norms: NormTraining,
+    /// In which precision convolutions compute: `full` (float32), or `mixed`.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
 
 /// What is measured at every snapshot.

@@ -6,8 +6,8 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fss_backbone::{
-    ModuleFile, NamedTensor, OfficialKeys, Strictness, TapBackbone, load_module_tensors,
-    module_tensors, write_state_dict,
+    ComputePrecision, ModuleFile, NamedTensor, OfficialKeys, Strictness, TapBackbone,
+    load_module_tensors, module_tensors, write_state_dict,
 };
 use fss_heads::{Hsnet, HsnetConfig, Imr, ImrConfig};
 
@@ -36,6 +36,10 @@ impl RecipeModel for Hsnet {
         let mut model = started(self, init, |model| &mut model.backbone)?;
         model.backbone = calibrated(model.backbone, calibration);
         Ok(model)
+    }
+
+    fn in_precision(self, precision: ComputePrecision) -> Self {
+        self.with_precision(precision)
     }
 
     fn named_tensors(&self) -> Result<Vec<NamedTensor>, TrainError> {
@@ -89,6 +93,10 @@ impl RecipeModel for Imr {
         let mut model = started(self, init, |model| &mut model.backbone)?;
         model.backbone = calibrated(model.backbone, calibration);
         Ok(model)
+    }
+
+    fn in_precision(self, precision: ComputePrecision) -> Self {
+        self.with_precision(precision)
     }
 
     fn named_tensors(&self) -> Result<Vec<NamedTensor>, TrainError> {

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use fss_backbone::{DeepStemResNet, KeyStyle, NamedTensor, save_safetensors_with};
+use fss_backbone::{
+    ComputePrecision, DeepStemResNet, KeyStyle, NamedTensor, save_safetensors_with,
+};
 use fss_data::SegmentationDataset;
 use fss_data::rng::KeyedRandom;
 use fss_data::transform::normalise;
@@ -42,6 +44,10 @@ impl RecipeModel for Mlc {
     ) -> Result<Self, TrainError> {
         self.backbone = initialise_backbone(self.backbone, init, calibration)?;
         Ok(self)
+    }
+
+    fn in_precision(self, precision: ComputePrecision) -> Self {
+        self.with_precision(precision)
     }
 
     fn named_tensors(&self) -> Result<Vec<NamedTensor>, TrainError> {

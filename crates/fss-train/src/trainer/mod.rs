@@ -16,7 +16,6 @@ mod weights;
 pub use model::RecipeModel;
 pub use run::{RunCams, Start, TrainOutcome, TrainingRun, initial_model, initial_model_for, train};
 pub use sampler::SamplerState;
-pub(crate) use step::apply;
 pub use step::{training_step, training_step_on};
 
 /// Names of the files in a run's folder.

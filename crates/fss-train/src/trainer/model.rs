@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use fss_backbone::{DeepStemResNet, NamedTensor, load_weights};
+use fss_backbone::{ComputePrecision, DeepStemResNet, NamedTensor, load_weights};
 use fss_heads::{FewShotModel, TrainableModel};
 
 use crate::evaluate::Protocol;
@@ -30,6 +30,10 @@ pub trait RecipeModel: TrainableModel {
     /// # Errors
     /// If the file cannot be read or does not fit.
     fn initialise(self, init: &Init, calibration: Option<Tensor<4>>) -> Result<Self, TrainError>;
+
+    /// Sets in which precision training convolves; [`inference`](Self::inference) computes in full.
+    #[must_use]
+    fn in_precision(self, precision: ComputePrecision) -> Self;
 
     /// All parameters and buffers under their official names.
     ///

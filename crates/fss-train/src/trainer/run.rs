@@ -234,9 +234,10 @@ pub fn train<M: RecipeModel>(
     run.recipe.check()?;
     std::fs::create_dir_all(&run.folder)
         .map_err(|e| TrainError::io("create folder", &run.folder, e))?;
+    let computing = run.recipe.train.precision.on(&run.device);
     let mut session = match start {
-        Start::Fresh => Session::<M>::fresh(run)?,
-        Start::Resume => Session::<M>::resume(run)?,
+        Start::Fresh => Session::<M>::fresh(run, computing)?,
+        Start::Resume => Session::<M>::resume(run, computing)?,
     };
     write_atomic(&run.folder.join(files::RECIPE), run.recipe.to_toml().as_bytes())?;
     observer.training_started(session.done(), session.iterations());

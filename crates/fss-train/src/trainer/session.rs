@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fss_backbone::NamedTensor;
+use fss_backbone::{ComputePrecision, NamedTensor};
 
 use super::batch::episode_batch;
 use super::extra::{Expected, ExtraImages};
@@ -11,20 +11,21 @@ use super::step::training_step_on;
 use super::stream::{SnapshotStream, StreamSource};
 use super::weights::metadata;
 use super::{RecipeModel, files};
-use crate::Stop;
-use crate::TrainError;
 use crate::cams::CamReader;
 use crate::checkpoint::{Best, Checkpoint, CheckpointFolder, Progress};
 use crate::evaluate::evaluate;
 use crate::log::{LogEntry, RunLog};
 use crate::observer::{TrainObserver, ValidationReport};
 use crate::optim::NamedOptimizer;
+use crate::precision::Computing;
+use crate::{LossScaler, Stop, TrainError};
 
 /// Model, optimiser, episodes and log between two iterations.
 pub(super) struct Session<'a, M> {
     run: &'a TrainingRun,
     model: M,
     optimizer: NamedOptimizer,
+    scaler: Option<LossScaler>,
     stream: SnapshotStream,
     extra: Option<ExtraImages>,
     cams: Option<CamReader>,
@@ -36,7 +37,8 @@ pub(super) struct Session<'a, M> {
 }
 
 impl<'a, M: RecipeModel> Session<'a, M> {
-    pub(super) fn fresh(run: &'a TrainingRun) -> Result<Self, TrainError> {
+    /// From the recipe's weights.
+    pub(super) fn fresh(run: &'a TrainingRun, computing: Computing) -> Result<Self, TrainError> {
         let checkpoints = run.checkpoints();
         if let Some(path) = checkpoints.latest()? {
             return Err(TrainError::checkpoint(
@@ -45,13 +47,14 @@ impl<'a, M: RecipeModel> Session<'a, M> {
                 "resume it, or start in another folder",
             ));
         }
-        let model: M = initial_model(run)?;
+        let model = initial_model::<M>(run)?.in_precision(computing.precision);
         let cams = run.cam_reader(model.cam_grid())?;
         let extra = ExtraImages::open(run, model.encoder(), Expected::Origin)?;
         Ok(Self {
             run,
             model,
             optimizer: optimizer::<M>(run),
+            scaler: computing.scaler,
             stream: begin_snapshot(run, cams.as_ref(), 0)?,
             extra,
             cams,
@@ -63,7 +66,8 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         })
     }
 
-    pub(super) fn resume(run: &'a TrainingRun) -> Result<Self, TrainError> {
+    /// From the latest checkpoint.
+    pub(super) fn resume(run: &'a TrainingRun, computing: Computing) -> Result<Self, TrainError> {
         let checkpoints = run.checkpoints();
         let folder = run.folder.join(files::CHECKPOINTS);
         let path = checkpoints.latest()?.ok_or_else(|| {
@@ -77,6 +81,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         }
         let device = run.training_device();
         let model = M::build(&run.recipe, &device)?.load_named(model, &path)?;
+        let model = model.in_precision(computing.precision);
         let mut optimizer = optimizer::<M>(run);
         let misfit = match optimizer.load_tensors(state, &device) {
             Err(problem) => Some(problem),
@@ -103,6 +108,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
             run,
             model,
             optimizer,
+            scaler: LossScaler::resumed(computing.scaler, progress.scaler),
             stream,
             extra,
             cams,
@@ -152,7 +158,9 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         let numbers = [self.done + 1, self.iterations()];
         let devices = self.run.training_devices();
         let (model, optimizer) = (self.model.clone(), &mut self.optimizer);
-        let (model, report) = training_step_on(model, optimizer, &batch, rate, numbers, &devices)?;
+        let scaler = self.scaler.as_mut();
+        let (model, report) =
+            training_step_on(model, optimizer, &batch, rate, numbers, scaler, &devices)?;
         self.model = model;
         self.done += 1;
         self.log.add(&LogEntry::iteration(&report))?;
@@ -208,6 +216,7 @@ impl<'a, M: RecipeModel> Session<'a, M> {
                 best: self.best.as_ref().map(|(best, _)| best.clone()),
                 log_bytes: self.log.bytes(),
                 recipe: self.run.recipe.clone(),
+                scaler: self.scaler.clone(),
                 pseudo_masks: self.extra.as_ref().map(|extra| extra.fingerprint().to_owned()),
             },
             model: self.model.named_tensors()?,
@@ -219,11 +228,12 @@ impl<'a, M: RecipeModel> Session<'a, M> {
         Ok(path)
     }
 
-    /// The selected model.
+    /// The selected model, in full precision again.
     pub(super) fn into_best(self) -> Result<(M, Best, RunLog), TrainError> {
         let (best, tensors) = self.best.ok_or(TrainError::NoScore)?;
         let path = self.checkpoints.path(self.done);
-        Ok((self.model.load_named(tensors, &path)?, best, self.log))
+        let model = self.model.load_named(tensors, &path)?;
+        Ok((model.in_precision(ComputePrecision::Full), best, self.log))
     }
 }
 
@@ -254,3 +264,7 @@ fn episodes_left(run: &TrainingRun, done: u64) -> usize {
     let in_run = settings.iterations().saturating_sub(done);
     in_snapshot.min(in_run) as usize * settings.batch
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use fss_backbone::{KeyStyle, NamedTensor, save_safetensors};
+use fss_backbone::{ComputePrecision, KeyStyle, NamedTensor, save_safetensors};
 use fss_heads::{Ssp, SspConfig};
 
 use super::RecipeModel;
@@ -32,6 +32,10 @@ impl RecipeModel for Ssp {
     ) -> Result<Self, TrainError> {
         self.backbone = initialise_backbone(self.backbone, init, calibration)?;
         Ok(self)
+    }
+
+    fn in_precision(self, precision: ComputePrecision) -> Self {
+        self.with_precision(precision)
     }
 
     fn named_tensors(&self) -> Result<Vec<NamedTensor>, TrainError> {

@@ -1,13 +1,13 @@
 //! One iteration.
 
-use burn::module::Module;
 use burn::tensor::Device;
-use fss_heads::{EpisodeBatch, Losses, Statistic, TrainableModel};
+use fss_heads::{EpisodeBatch, TrainableModel};
 
-use crate::TrainError;
 use crate::observer::IterationReport;
 use crate::optim::NamedOptimizer;
 use crate::parallel::{Found, episode_shares};
+use crate::step::Step;
+use crate::{LossScaler, TrainError};
 
 /// Loss, gradient and update with learning rate `rate`; `[iteration, iterations]` go into the report.
 ///
@@ -17,19 +17,19 @@ use crate::parallel::{Found, episode_shares};
 ///
 /// # Errors
 /// [`TrainError::NonFiniteLoss`]; and those of the model.
-pub fn training_step<M: TrainableModel>(
+pub fn training_step<M: TrainableModel + Send>(
     model: M,
     optimizer: &mut NamedOptimizer,
     batch: &EpisodeBatch,
     rate: f64,
     numbers: [u64; 2],
 ) -> Result<(M, IterationReport), TrainError> {
-    let losses = model.losses(batch)?;
-    apply(model, losses, optimizer, rate, numbers, M::absorb)
+    training_step_on(model, optimizer, batch, rate, numbers, None, &[])
 }
 
 /// [`training_step`] in equal shares on several devices (data parallelism): the means over the shares count. With
-/// fewer than two, on that of the model.
+/// fewer than two, on that of the model. With a `scaler` the gradient is that of the scaled loss, unscaled before
+/// the update, and a step whose gradient overflows is passed over.
 ///
 /// # Errors
 /// As there; [`TrainError::Setting`] for a batch that cannot be shared out equally.
@@ -39,47 +39,17 @@ pub fn training_step_on<M: TrainableModel + Send>(
     batch: &EpisodeBatch,
     rate: f64,
     numbers: [u64; 2],
+    scaler: Option<&mut LossScaler>,
     devices: &[Device],
 ) -> Result<(M, IterationReport), TrainError> {
-    if devices.len() < 2 {
-        return training_step(model, optimizer, batch, rate, numbers);
-    }
-    let home = batch.query.device();
-    let shares = episode_shares(batch, devices)?;
-    let found = Found::on_devices(&model, shares, devices, &home, 1.0, M::losses)?;
-    update(model, found, optimizer, rate, numbers, M::absorb)
-}
-
-/// What follows once the losses are there: gradient, update, and `absorb` what was measured.
-pub(crate) fn apply<M: Module>(
-    model: M,
-    losses: Losses,
-    optimizer: &mut NamedOptimizer,
-    rate: f64,
-    numbers: [u64; 2],
-    absorb: impl FnOnce(M, &[Statistic]) -> M,
-) -> Result<(M, IterationReport), TrainError> {
-    let found = Found::of(&model, losses, 1.0);
-    update(model, found, optimizer, rate, numbers, absorb)
-}
-
-/// What follows once the gradient is there.
-fn update<M: Module>(
-    model: M,
-    found: Found,
-    optimizer: &mut NamedOptimizer,
-    rate: f64,
-    [iteration, iterations]: [u64; 2],
-    absorb: impl FnOnce(M, &[Statistic]) -> M,
-) -> Result<(M, IterationReport), TrainError> {
-    let Some(gradients) = found.gradients else {
-        if found.loss.is_some() {
-            return Err(found.non_finite(iteration));
+    let step = Step { optimizer, rate, clip: None, numbers, scaler };
+    let found = match devices {
+        [] | [_] => Found::of(&model, model.losses(batch)?, step.scale()),
+        several => {
+            let (shares, home) = (episode_shares(batch, several)?, batch.query.device());
+            Found::on_devices(&model, shares, several, &home, step.scale(), M::losses)?
         }
-        let Found { terms, loss, .. } = found;
-        return Ok((model, IterationReport { iteration, iterations, rate, loss, terms }));
     };
-    let Found { terms, loss, statistics, .. } = found;
-    let report = IterationReport { iteration, iterations, rate, loss, terms };
-    Ok((absorb(optimizer.step(rate, model, gradients), &statistics), report))
+    let (model, report, _) = step.take(model, found, M::absorb)?;
+    Ok((model, report))
 }

@@ -11,7 +11,7 @@ use fss_data::ways::{COCO_SHARE, PASCAL_SHARE, SEED};
 use super::protocol::WaysTest;
 use super::recipe::{
     WaysDataSettings, WaysEpisodes, WaysEvaluationSettings, WaysInit, WaysMethod,
-    WaysModelSettings, WaysRecipe, WaysValidationSettings,
+    WaysModelSettings, WaysRecipe, WaysTrainSettings, WaysValidationSettings,
 };
 use crate::TrainError;
 use crate::optim::Rule;
@@ -113,6 +113,7 @@ fn pascal(kind: WaysMethod) -> WaysRecipe {
             rule: Rule::sgd(0.9, 5e-4),
             schedule: Schedule::Constant,
         },
+        train: WaysTrainSettings::default(),
         validation: WaysValidationSettings {
             every: 500,
             test: WaysTest { batch: 16, ..WaysTest::default() },

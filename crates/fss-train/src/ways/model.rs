@@ -6,8 +6,8 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use fss_backbone::{
-    ImagenetBackbone, ModuleFile, NamedTensor, OfficialKeys, Strictness, load_module_tensors,
-    module_tensors, write_state_dict,
+    ComputePrecision, ImagenetBackbone, ModuleFile, NamedTensor, OfficialKeys, Strictness,
+    load_module_tensors, module_tensors, write_state_dict,
 };
 use fss_heads::denet::FullLabels;
 use fss_heads::{
@@ -86,6 +86,14 @@ pub trait WaysModel: Module + OfficialKeys + Send {
 
     /// Its backbone.
     fn backbone_mut(&mut self) -> &mut ImagenetBackbone;
+
+    /// Sets in which precision training convolves; tests compute in full.
+    #[must_use]
+    fn in_precision(mut self, precision: ComputePrecision) -> Self {
+        let backbone = self.backbone_mut();
+        *backbone = backbone.clone().with_precision(precision);
+        self
+    }
 
     /// Whether a file holds a whole model of this kind.
     fn is_in(file: &ModuleFile) -> bool;

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use toml::Table;
 
 use super::protocol::{WaysProtocol, WaysTest};
-use crate::TrainError;
 use crate::recipe::diff::{differences_of, fingerprint_of};
 use crate::recipe::parse::{EXTENDS, parse, supersede};
 use crate::recipe::{CheckpointSettings, OptimSettings, SelectionRule};
+use crate::{Precision, TrainError};
 
 /// The models of DENet's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,6 +59,9 @@ pub struct WaysRecipe {
     pub episodes: WaysEpisodes,
     /// Optimiser and learning rate.
     pub optim: OptimSettings,
+    /// How it learns.
+    #[serde(default)]
+    pub train: WaysTrainSettings,
     /// What is measured while training.
     pub validation: WaysValidationSettings,
     /// What is measured at the end, with the selected model.
@@ -173,6 +176,15 @@ pub struct WaysEpisodes {
     pub side: usize,
     /// Whether images are mirrored with probability one half.
     pub mirrored: bool,
+}
+
+/// How a model learns.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaysTrainSettings {
+    /// In which precision convolutions compute: `full` (float32), or `mixed`.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
 }
 
 /// What is measured while training.

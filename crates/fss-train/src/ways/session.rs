@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::Device;
-use fss_backbone::{NamedTensor, module_tensors};
+use fss_backbone::{ComputePrecision, NamedTensor, module_tensors};
 use fss_data::DataError;
 use fss_data::loader::OrderedLoader;
 use fss_data::rng::KeyedRandom;
@@ -27,9 +27,12 @@ use super::run::{WaysRun, initial};
 use crate::checkpoint::{Best, Checkpoint, CheckpointFolder, Position};
 use crate::log::{LogEntry, RunLog};
 use crate::optim::NamedOptimizer;
+use crate::parallel::Found;
+use crate::precision::Computing;
+use crate::step::Step;
 use crate::tensor::{image_batch, mask_batch};
-use crate::trainer::{Start, apply, files};
-use crate::{Stop, TrainError};
+use crate::trainer::{Start, files};
+use crate::{LossScaler, Stop, TrainError};
 
 /// Makes the draws of orders, mirrors and dropout others under the same seed.
 const ORDERS: u64 = 0x6f72_6465_725f_7761;
@@ -43,6 +46,9 @@ pub(super) struct WaysProgress {
     /// The model must still be validated before the next iteration.
     validation_due: bool,
     best: Option<Best>,
+    /// What scales the loss, if it is scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scaler: Option<LossScaler>,
     log_bytes: u64,
     /// As TOML, which keeps every digit.
     recipe: String,
@@ -86,6 +92,7 @@ pub(super) struct Session<'a, M> {
     run: &'a WaysRun,
     model: M,
     optimizer: NamedOptimizer,
+    scaler: Option<LossScaler>,
     list: Arc<TrainingList>,
     validation: Vec<WayEpisode>,
     /// The pass under way.
@@ -103,6 +110,7 @@ impl<'a, M: WaysModel> Session<'a, M> {
         let latest = checkpoints.latest()?;
         let (list, validation) = run.data.drawn(&run.recipe)?;
         let optimizer = NamedOptimizer::new(run.recipe.optim.rule.clone());
+        let Computing { precision, scaler } = run.recipe.train.precision.on(&run.device);
         let log = run.folder.join(files::LOG);
         match (start, latest) {
             (Start::Fresh, Some(path)) => Err(TrainError::checkpoint(
@@ -117,8 +125,9 @@ impl<'a, M: WaysModel> Session<'a, M> {
             )),
             (Start::Fresh, None) => Ok(Self {
                 run,
-                model: initial(run, &list)?,
+                model: initial::<M>(run, &list)?.in_precision(precision),
                 optimizer,
+                scaler,
                 list: Arc::new(list),
                 validation,
                 pass: None,
@@ -132,8 +141,9 @@ impl<'a, M: WaysModel> Session<'a, M> {
                 let (model, optimizer, progress, best) = restored::<M>(run, optimizer, &path)?;
                 Ok(Self {
                     run,
-                    model,
+                    model: model.in_precision(precision),
                     optimizer,
+                    scaler: LossScaler::resumed(scaler, progress.scaler),
                     list: Arc::new(list),
                     validation,
                     pass: None,
@@ -168,8 +178,10 @@ impl<'a, M: WaysModel> Session<'a, M> {
         let seed = KeyedRandom::new(recipe.episodes.order_seed ^ DROPS, self.done).next_u64();
         let model = self.model.clone().dropping(recipe, seed);
         let losses = model.losses(recipe, &batch)?;
-        let numbers = [self.done + 1, steps];
-        let (model, report) = apply(model, losses, &mut self.optimizer, rate, numbers, M::absorb)?;
+        let (numbers, scaler) = ([self.done + 1, steps], self.scaler.as_mut());
+        let step = Step { optimizer: &mut self.optimizer, rate, clip: None, numbers, scaler };
+        let found = Found::of(&model, losses, step.scale());
+        let (model, report, _) = step.take(model, found, M::absorb)?;
         self.model = model;
         self.done += 1;
         self.log.add(&LogEntry::iteration(&report))?;
@@ -234,6 +246,7 @@ impl<'a, M: WaysModel> Session<'a, M> {
                 iteration: self.done,
                 validation_due: self.validation_due,
                 best: self.best.as_ref().map(|(best, _)| best.clone()),
+                scaler: self.scaler.clone(),
                 log_bytes: self.log.bytes(),
                 recipe: self.run.recipe.to_toml(),
             },
@@ -246,11 +259,12 @@ impl<'a, M: WaysModel> Session<'a, M> {
         Ok(path)
     }
 
-    /// The selected model.
+    /// The selected model, in full precision again.
     pub(super) fn into_best(self) -> Result<(M, Best, RunLog), TrainError> {
         let (best, tensors) = self.best.ok_or(TrainError::NoScore)?;
         let path = self.checkpoints.path(self.done);
-        Ok((self.model.with_tensors(tensors, &path)?, best, self.log))
+        let model = self.model.with_tensors(tensors, &path)?;
+        Ok((model.in_precision(ComputePrecision::Full), best, self.log))
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use fss_backbone::NamedTensor;
 use fss_backbone::weights::write_safetensors;
+use fss_backbone::{ComputePrecision, NamedTensor};
 use fss_data::{ClassId, SegmentationDataset};
 use fss_heads::{
     EpisodeBatch, Features, FewShotModel, HeadError, Losses, Shot, ShotRule, TrainableModel,
@@ -239,6 +239,10 @@ impl RecipeModel for Threshold {
 
     fn initialise(self, _: &Init, _: Option<Tensor<4>>) -> Result<Self, TrainError> {
         Ok(self)
+    }
+
+    fn in_precision(self, _: ComputePrecision) -> Self {
+        self
     }
 
     fn named_tensors(&self) -> Result<Vec<NamedTensor>, TrainError> {

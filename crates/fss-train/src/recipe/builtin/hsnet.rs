@@ -5,6 +5,7 @@ use fss_data::Benchmark;
 use fss_data::folds::FoldScheme;
 
 use super::ssp::{on_fss1000, ssp_pascal};
+use crate::Precision;
 use crate::evaluate::{HsnetProtocol, Protocol};
 use crate::optim::Rule;
 use crate::recipe::*;
@@ -41,7 +42,11 @@ pub(super) fn hsnet_pascal() -> Recipe {
             sampling: Sampling::Hsnet,
         },
         optim: adam(1e-3),
-        train: TrainSettings { frozen: vec![], norms: NormTraining::Frozen },
+        train: TrainSettings {
+            frozen: vec![],
+            norms: NormTraining::Frozen,
+            precision: Precision::Full,
+        },
         validation: ValidationSettings {
             protocol,
             seed: 0,

@@ -3,6 +3,7 @@
 use fss_backbone::NormTraining;
 
 use super::ssp::{on_coco, ssp_pascal, ssp_synthetic};
+use crate::Precision;
 use crate::mining::LabelOptions;
 use crate::recipe::*;
 
@@ -13,7 +14,11 @@ pub(super) fn mlc_pascal() -> Recipe {
     Recipe {
         name: "mlc-pascal".into(),
         model: ModelSettings::Mlc(MlcSettings::default()),
-        train: TrainSettings { frozen: vec![], norms: NormTraining::Frozen },
+        train: TrainSettings {
+            frozen: vec![],
+            norms: NormTraining::Frozen,
+            precision: Precision::Full,
+        },
         ..ssp
     }
 }

@@ -6,6 +6,7 @@ use fss_data::folds::FoldScheme;
 use fss_data::{Benchmark, Split};
 use fss_heads::Refine;
 
+use crate::Precision;
 use crate::evaluate::{HsnetProtocol, Protocol};
 use crate::optim::Rule;
 use crate::recipe::*;
@@ -41,6 +42,7 @@ pub(super) fn ssp_pascal() -> Recipe {
         train: TrainSettings {
             frozen: vec![Stage::Stem, Stage::Layer1],
             norms: NormTraining::Frozen,
+            precision: Precision::Full,
         },
         validation: ValidationSettings {
             protocol: Protocol::Official,
@@ -69,7 +71,11 @@ pub(super) fn ssp_synthetic() -> Recipe {
         data: DataSettings { min_pixels: 160, ..paper.data },
         episodes: EpisodeSettings { total: 3_000, snapshot: 1_000, crop: 97, ..paper.episodes },
         optim: OptimSettings { lr: 5e-2, ..paper.optim },
-        train: TrainSettings { frozen: vec![], norms: NormTraining::ScaleShift },
+        train: TrainSettings {
+            frozen: vec![],
+            norms: NormTraining::ScaleShift,
+            precision: Precision::Full,
+        },
         validation: ValidationSettings { episodes: 60, ..paper.validation },
         evaluation: EvaluationSettings { episodes: 100, ..paper.evaluation },
         ..paper

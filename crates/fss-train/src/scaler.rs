@@ -20,6 +20,11 @@ impl Default for LossScaler {
 }
 
 impl LossScaler {
+    /// That of a resumed run: where the loss is scaled at all, on from what was saved.
+    pub(crate) fn resumed(new: Option<Self>, saved: Option<Self>) -> Option<Self> {
+        new.map(|new| saved.unwrap_or(new))
+    }
+
     /// The factor in force.
     pub fn scale(&self) -> f64 {
         self.scale
@@ -55,5 +60,15 @@ mod tests {
         assert_eq!(scaler.scale(), 32_768.0);
         assert!((0..1999).all(|_| scaler.update(1.0)));
         assert_eq!(scaler.scale(), 32_768.0);
+    }
+
+    #[test]
+    fn it_goes_on_from_what_was_saved_where_losses_are_scaled() {
+        let mut saved = LossScaler::default();
+        saved.update(f64::NAN);
+        let new = Some(LossScaler::default());
+        assert_eq!(LossScaler::resumed(new.clone(), Some(saved.clone())), Some(saved.clone()));
+        assert_eq!(LossScaler::resumed(new.clone(), None), new);
+        assert_eq!(LossScaler::resumed(None, Some(saved)), None);
     }
 }
