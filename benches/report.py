@@ -296,7 +296,8 @@ def main():
             names += ["correlation", "evaluation", "annotations", "prepare", "startup"]
         features = ["--features", args.device] if on_gpu else []
         words = ["--", args.only] if args.only else []
-        command = ["cargo", "bench", *features]
+        # The whole workspace's features, with which the tests have built all but the benches already.
+        command = ["cargo", "bench", *(features or ["--workspace"])]
         # All are built first, so that none is measured while the next one is built.
         run([*command, "--no-run", *(word for name in names for word in ("--bench", name))])
         for name in names:
