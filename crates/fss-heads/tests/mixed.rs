@@ -1,59 +1,20 @@
 //! Mixed precision in training: every model rounds something, a little, and none of it stays for inference.
 
-#[path = "../../../tests/support/device.rs"]
-mod device;
+mod small;
 
 use burn::module::Module;
-use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
-use device::test_device;
+use burn::tensor::FloatDType;
 use fss_backbone::{
-    ComputePrecision, DeepStemResNetConfig, Depth, ImagenetConfig, ImagenetNetwork,
-    TapBackboneConfig, TapNetwork,
+    ComputePrecision, ImagenetConfig, ImagenetNetwork, TapBackboneConfig, TapNetwork,
 };
 use fss_heads::denet::FullLabels;
 use fss_heads::{
-    AmpConfig, CamBatch, CanetConfig, DenetConfig, EpisodeBatch, FewShotModel, HsnetConfig,
-    ImrConfig, LabelledBatch, Losses, MlcConfig, PgnetConfig, SspConfig, TrainableModel,
+    AmpConfig, CanetConfig, DenetConfig, FewShotModel, HsnetConfig, ImrConfig, Losses, MlcConfig,
+    PgnetConfig, SspConfig, TrainableModel,
 };
+use small::{SIDE, batch, deep_stem, device, images, labelled, mask, values};
 
-const SIDE: usize = 64;
 const MIXED: ComputePrecision = ComputePrecision::Mixed(FloatDType::BF16);
-
-fn device() -> Device {
-    test_device().autodiff()
-}
-
-fn images(shift: usize) -> Tensor<4> {
-    let value = |i: usize| (((i + shift) * 37 % 101) as f32 / 50.0 - 1.0).sin();
-    let values: Vec<f32> = (0..2 * 3 * SIDE * SIDE).map(value).collect();
-    Tensor::from_data(TensorData::new(values, [2, 3, SIDE, SIDE]), &device())
-}
-
-fn mask() -> Tensor<3, Int> {
-    let inside = |i: usize| i64::from((i / SIDE % SIDE) < 40 && i % SIDE > 20);
-    let values: Vec<i64> = (0..2 * SIDE * SIDE).map(inside).collect();
-    Tensor::from_data(TensorData::new(values, [2, SIDE, SIDE]), &device())
-}
-
-fn cam() -> Tensor<4> {
-    let grid = SIDE / 8;
-    let values: Vec<f32> = (0..2 * grid * grid).map(|i| (i % 7) as f32 / 8.0).collect();
-    Tensor::from_data(TensorData::new(values, [2, 1, grid, grid]), &device())
-}
-
-fn batch() -> EpisodeBatch {
-    EpisodeBatch {
-        query: images(0),
-        query_mask: mask(),
-        supports: vec![(images(5), mask())],
-        extra: None,
-        cams: Some(CamBatch { query: cam(), supports: vec![cam()] }),
-    }
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_into_vec_as().expect("float values")
-}
 
 /// `round` sets the precision, `fold` makes the model for inference.
 fn check<M: FewShotModel + Module>(
@@ -74,10 +35,6 @@ fn check<M: FewShotModel + Module>(
         features.0.into_iter().map(values).collect()
     };
     assert!(features(mixed) == features(model), "{name}: inference was rounded");
-}
-
-fn deep_stem() -> DeepStemResNetConfig {
-    DeepStemResNetConfig::new(Depth::R50).with_width(4)
 }
 
 #[test]
@@ -152,13 +109,12 @@ fn denet_and_its_siblings() {
 fn amp() {
     for network in [ImagenetNetwork::Vgg16, ImagenetNetwork::Vgg16Bn] {
         let network = ImagenetConfig::new(network).with_width(4);
-        let labelled = LabelledBatch { images: images(0), labels: mask() };
         check(
             "amp",
             AmpConfig::new(network, 3).init(&device(), 1),
             |model, precision| model.with_precision(precision),
             |model| model.fold(),
-            |model| model.losses(&labelled).expect("losses"),
+            |model| model.losses(&labelled()).expect("losses"),
         );
     }
 }
