@@ -105,32 +105,78 @@ impl Kernel for Panels<'_> {
                 gather::<S>(shape, image, panel * S::PANEL, count(panel), pixels);
             }
             for group in 0..outputs.div_ceil(S::ROWS) {
-                let rows = S::ROWS.min(outputs - group * S::ROWS);
                 for panel in from..to {
-                    let (start, count) = (panel * S::PANEL, count(panel));
-                    let first = (self.image * outputs + group * S::ROWS) * area + start;
-                    for r in 0..rows {
-                        self.output.prefetch::<S>(first + r * area, count);
-                    }
-                    let pixels = pixels.add((panel - from) * length);
-                    multiply::<S>(RegisterTile {
-                        k: depth,
-                        weights: self.weights.add(group * depth * S::ROWS),
-                        pixels,
+                    let part = PanelGroup {
+                        output: self.output,
+                        image: self.image,
+                        size: [outputs, area],
+                        pixels: pixels.add((panel - from) * length),
+                        start: panel * S::PANEL,
+                        count: count(panel),
+                        weights: self.weights,
+                        depth,
+                        group,
                         sums,
-                        pitch: S::PANEL,
-                        vectors: count.div_ceil(S::WIDTH),
-                        ahead: pixels,
-                        ahead_step: 0,
-                    });
-                    for r in 0..rows {
-                        let bias = S::splat(self.output.bias(group * S::ROWS + r));
-                        for at in (0..count).step_by(S::WIDTH) {
-                            let mask = S::mask(0, (count - at).min(S::WIDTH));
-                            let v = S::load(sums.add(r * S::PANEL + at));
-                            self.output.put::<S>(first + r * area + at, mask, v, bias);
-                        }
-                    }
+                    };
+                    part.run::<S>();
+                }
+            }
+        }
+    }
+}
+
+/// A group of `ROWS` output channels for one panel of pixels.
+pub(super) struct PanelGroup<'a> {
+    pub output: &'a Output<'a>,
+    pub image: usize,
+    /// Output channels, and pixels of each.
+    pub size: [usize; 2],
+    /// Gathered inputs, `[depth][PANEL]`.
+    pub pixels: *const f32,
+    /// The first pixel, and how many there are.
+    pub start: usize,
+    pub count: usize,
+    /// Packed weights of all groups, `[group][depth][ROWS]`.
+    pub weights: *const f32,
+    pub depth: usize,
+    pub group: usize,
+    /// Room for `ROWS` rows of a panel.
+    pub sums: *mut f32,
+}
+
+impl PanelGroup<'_> {
+    /// Multiplies, and stores the sums of the channels and pixels that there are.
+    ///
+    /// # Safety
+    /// Inside [`Lanes::enter`]; the pointers are valid for the lengths that the fields state, and no other thread
+    /// touches the outputs.
+    #[inline(always)]
+    pub(super) unsafe fn run<S: Lanes>(self) {
+        let Self { output, depth, group, start, count, sums, .. } = self;
+        let [outputs, area] = self.size;
+        let rows = S::ROWS.min(outputs - group * S::ROWS);
+        let first = (self.image * outputs + group * S::ROWS) * area + start;
+        // SAFETY: the caller's. Masks admit the panel's pixels only.
+        unsafe {
+            for r in 0..rows {
+                output.prefetch::<S>(first + r * area, count);
+            }
+            multiply::<S>(RegisterTile {
+                k: depth,
+                weights: self.weights.add(group * depth * S::ROWS),
+                pixels: self.pixels,
+                sums,
+                pitch: S::PANEL,
+                vectors: count.div_ceil(S::WIDTH),
+                ahead: self.pixels,
+                ahead_step: 0,
+            });
+            for r in 0..rows {
+                let bias = S::splat(output.bias(group * S::ROWS + r));
+                for at in (0..count).step_by(S::WIDTH) {
+                    let mask = S::mask(0, (count - at).min(S::WIDTH));
+                    let v = S::load(sums.add(r * S::PANEL + at));
+                    output.put::<S>(first + r * area + at, mask, v, bias);
                 }
             }
         }

@@ -8,8 +8,7 @@
 use rayon::prelude::*;
 
 use super::Epilogue;
-use super::direct::gather;
-use super::gemm::{RegisterTile, multiply};
+use super::direct::{PanelGroup, gather};
 use super::lanes::{InstructionSet, Kernel, Lanes, Task};
 use super::memory::room;
 use super::output::Output;
@@ -236,29 +235,19 @@ impl Kernel for Panel<'_> {
                 }
             }
             for group in 0..outputs.div_ceil(S::ROWS) {
-                let rows = S::ROWS.min(outputs - group * S::ROWS);
-                let first = (self.output * outputs + group * S::ROWS) * area + self.start;
-                for r in 0..rows {
-                    self.target.prefetch::<S>(first + r * area, count);
-                }
-                multiply::<S>(RegisterTile {
-                    k: depth,
-                    weights: self.weights.add(group * depth * S::ROWS),
+                let part = PanelGroup {
+                    output: self.target,
+                    image: self.output,
+                    size: [outputs, area],
                     pixels,
+                    start: self.start,
+                    count,
+                    weights: self.weights,
+                    depth,
+                    group,
                     sums,
-                    pitch: S::PANEL,
-                    vectors: count.div_ceil(S::WIDTH),
-                    ahead: pixels,
-                    ahead_step: 0,
-                });
-                for r in 0..rows {
-                    let bias = S::splat(self.target.bias(group * S::ROWS + r));
-                    for at in (0..count).step_by(S::WIDTH) {
-                        let mask = S::mask(0, (count - at).min(S::WIDTH));
-                        let v = S::load(sums.add(r * S::PANEL + at));
-                        self.target.put::<S>(first + r * area + at, mask, v, bias);
-                    }
-                }
+                };
+                part.run::<S>();
             }
         }
     }
