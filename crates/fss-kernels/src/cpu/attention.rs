@@ -12,13 +12,19 @@ use rayon::prelude::*;
 
 use super::exp::exp_chunk;
 use super::gemm::{RegisterTile, multiply};
-use super::lanes::{InstructionSet, Kernel, Lanes, Task};
+use super::lanes::{InstructionSet, Kernel, Lanes, MAX_ROWS, PANEL_VECTORS, Task};
 use super::pack::transpose;
 use super::scratch::{Scratch, Shared};
 use super::zeros;
 
 /// Weights between members may take this many bytes.
 const KEPT_BYTES: usize = 64 << 20;
+
+/// The most lanes of a panel.
+const MAX_PANEL: usize = 48;
+
+/// How many channels ahead what lies in other pages is asked for.
+const CHANNELS_AHEAD: usize = 8;
 
 /// What is attended to.
 #[derive(Clone, Copy)]
@@ -107,16 +113,17 @@ impl Attention<'_> {
     /// # Safety
     /// The machine has the instructions of `S`; `output` has room for all channels of all positions.
     unsafe fn panels<S: Lanes>(&self, output: Shared, kept_bytes: usize) {
-        const { assert!(S::PANEL.is_multiple_of(S::ROWS) && S::PANEL.is_multiple_of(S::WIDTH)) };
+        const { assert!(S::PANEL.is_multiple_of(S::ROWS) && S::PANEL <= MAX_PANEL) };
         let (key_groups, value_groups) = (self.member_groups::<S>(), self.value_groups::<S>());
         let (key_length, value_length) = (self.channels() * S::ROWS, self.members * S::ROWS);
         let mut keys = Scratch::take(key_groups * key_length);
         let mut values = Scratch::take(value_groups * value_length);
         let keys = Shared::new(keys.as_mut_ptr());
         let values = Shared::new(values.as_mut_ptr());
-        // SAFETY: each group has its own part of the buffer.
-        (0..key_groups).into_par_iter().for_each(|group| unsafe {
-            self.pack_keys::<S>(group, keys.at(group * key_length));
+        (0..key_groups).into_par_iter().for_each(|group| {
+            let to = keys.at(group * key_length);
+            // SAFETY: the caller's; each group has its own part of the buffer.
+            unsafe { S::enter(PackKeys { attention: self, group, to }) }
         });
         // SAFETY: as above.
         (0..value_groups).into_par_iter().for_each(|group| unsafe {
@@ -150,27 +157,20 @@ impl Attention<'_> {
         });
     }
 
-    /// Packs the unit vectors of a group of members as `[C][ROWS]`. Rows behind the last one repeat it.
-    ///
-    /// # Safety
-    /// `to` has room for the group.
-    unsafe fn pack_keys<S: Lanes>(&self, group: usize, to: *mut f32) {
-        let positions = self.order.len();
-        for r in 0..S::ROWS {
-            let position = self.order[(group * S::ROWS + r).min(self.members - 1)];
-            let factor = self.factors.map_or(1.0, |factors| factors[position]);
-            for (c, channel) in self.keys.chunks_exact(positions).enumerate() {
-                // SAFETY: the caller's.
-                unsafe { to.add(c * S::ROWS + r).write(channel[position] * factor) }
-            }
+    /// Factors on the keys of up to a panel of positions.
+    fn factors_of(&self, positions: &[usize]) -> [f32; MAX_PANEL] {
+        let mut factors = [1.0; MAX_PANEL];
+        if let Some(all) = self.factors {
+            factors.iter_mut().zip(positions).for_each(|(factor, &i)| *factor = all[i]);
         }
+        factors
     }
 
     /// Packs a group of channels of the members' values as `[members][ROWS]`; behind the last channel follow one
     /// of ones, and zeros.
     ///
     /// # Safety
-    /// As [`Attention::pack_keys`].
+    /// `to` has room for the group.
     unsafe fn pack_values<S: Lanes>(&self, group: usize, to: *mut f32) {
         let positions = self.order.len();
         for r in 0..S::ROWS {
@@ -188,15 +188,27 @@ impl Attention<'_> {
     /// Packs the unit vectors of the positions of a panel as `[C][PANEL]`. Lanes behind the last one hold anything.
     ///
     /// # Safety
-    /// As [`Attention::pack_keys`].
+    /// Inside [`Lanes::enter`]; `to` has room.
     #[inline(always)]
-    unsafe fn pack_queries<S: Lanes>(&self, [start, end]: [usize; 2], to: *mut f32) {
-        let positions = self.order.len();
-        for (lane, &position) in self.order[start..end].iter().enumerate() {
-            let factor = self.factors.map_or(1.0, |factors| factors[position]);
-            for (c, channel) in self.keys.chunks_exact(positions).enumerate() {
-                // SAFETY: the caller's.
-                unsafe { to.add(c * S::PANEL + lane).write(channel[position] * factor) }
+    unsafe fn pack_queries<S: Lanes>(&self, positions: &[usize], to: *mut f32) {
+        let factors = self.factors_of(positions);
+        let parts = Part::all::<S>(positions);
+        for (c, channel) in self.keys.chunks_exact(self.order.len()).enumerate() {
+            let to = to.wrapping_add(c * S::PANEL);
+            for part in &parts[..positions.len().div_ceil(S::WIDTH)] {
+                let from = channel.as_ptr().wrapping_add(part.start);
+                // SAFETY: the caller's; any address can be asked for, and a part says which lanes it has.
+                unsafe {
+                    S::prefetch(from.wrapping_add(CHANNELS_AHEAD * channel.len()));
+                    if part.is_run {
+                        let factor = S::load(factors.as_ptr().add(part.lane));
+                        S::store(to.add(part.lane), S::mul(S::load(from), factor));
+                        continue;
+                    }
+                    for lane in part.lanes::<S>(positions) {
+                        to.add(lane).write(channel[positions[lane]] * factors[lane]);
+                    }
+                }
             }
         }
     }
@@ -218,7 +230,7 @@ impl Attention<'_> {
         let pixels = queries.as_mut_ptr();
         // SAFETY: the caller's; a group's rows end before `to` does.
         unsafe {
-            self.pack_queries::<S>(range, pixels);
+            self.pack_queries::<S>(&self.order[range[0]..range[1]], pixels);
             for group in first..self.member_groups::<S>() {
                 multiply::<S>(RegisterTile {
                     k: channels,
@@ -235,6 +247,34 @@ impl Attention<'_> {
             let start = to.wrapping_add(first * S::ROWS * S::PANEL);
             let weights = std::slice::from_raw_parts_mut(start, length);
             exp_chunk(weights, self.temperature, self.temperature.abs());
+        }
+    }
+}
+
+/// Packs the unit vectors of a group of members as `[C][ROWS]`. Rows behind the last one repeat it.
+struct PackKeys<'a> {
+    attention: &'a Attention<'a>,
+    group: usize,
+    to: *mut f32,
+}
+
+impl Kernel for PackKeys<'_> {
+    #[inline(always)]
+    unsafe fn run<S: Lanes>(self) {
+        let attention = self.attention;
+        let row = |r: usize| (self.group * S::ROWS + r).min(attention.members - 1);
+        let members: [usize; MAX_ROWS] = std::array::from_fn(|r| attention.order[row(r)]);
+        let members = &members[..S::ROWS];
+        let factors = attention.factors_of(members);
+        for (c, channel) in attention.keys.chunks_exact(attention.order.len()).enumerate() {
+            let ahead = members[0] + CHANNELS_AHEAD * channel.len();
+            // SAFETY: the caller's; any address can be asked for.
+            unsafe {
+                S::prefetch(channel.as_ptr().wrapping_add(ahead));
+                for (r, (&position, factor)) in members.iter().zip(&factors).enumerate() {
+                    self.to.add(c * S::ROWS + r).write(channel[position] * factor);
+                }
+            }
         }
     }
 }
@@ -288,7 +328,7 @@ impl Kernel for Sums<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         let attention = self.attention;
-        let (members, channels) = (attention.members, attention.channels());
+        let members = attention.members;
         let (start, end) = self.range;
         let groups = attention.value_groups::<S>();
         let mut made =
@@ -316,13 +356,71 @@ impl Kernel for Sums<'_> {
                     ahead_step: 0,
                 });
             }
-            for (lane, &position) in attention.order[start..end].iter().enumerate() {
-                let sum = |c: usize| sums.wrapping_add(c * S::PANEL + lane).read();
-                let factor = 1.0 / sum(channels);
-                for c in 0..channels {
-                    self.output.at(c * attention.order.len() + position).write(sum(c) * factor);
+            self.write::<S>(&attention.order[start..end], sums);
+        }
+    }
+}
+
+impl Sums<'_> {
+    /// Divides the sums of a panel by those of the weights, and writes them.
+    ///
+    /// # Safety
+    /// As [`Kernel::run`]; the sums of all channels and of the weights are there.
+    #[inline(always)]
+    unsafe fn write<S: Lanes>(&self, positions: &[usize], sums: *const f32) {
+        let (channels, all) = (self.attention.channels(), self.attention.order.len());
+        let parts = Part::all::<S>(positions);
+        let mut factors = [0.0; MAX_PANEL];
+        // SAFETY: the caller's; any address can be asked for, and a part says which lanes it has.
+        unsafe {
+            let totals = sums.add(channels * S::PANEL);
+            for (lane, factor) in factors[..positions.len()].iter_mut().enumerate() {
+                *factor = 1.0 / totals.add(lane).read();
+            }
+            for c in 0..channels {
+                let (from, to) = (sums.add(c * S::PANEL), self.output.at(c * all));
+                for part in &parts[..positions.len().div_ceil(S::WIDTH)] {
+                    S::prefetch(to.wrapping_add(part.start + CHANNELS_AHEAD * all));
+                    if part.is_run {
+                        let factor = S::load(factors.as_ptr().add(part.lane));
+                        let means = S::mul(S::load(from.add(part.lane)), factor);
+                        S::store(to.add(part.start), means);
+                        continue;
+                    }
+                    for lane in part.lanes::<S>(positions) {
+                        to.add(positions[lane]).write(from.add(lane).read() * factors[lane]);
+                    }
                 }
             }
         }
+    }
+}
+
+/// The positions of a vector of a panel.
+#[derive(Clone, Copy, Default)]
+struct Part {
+    /// The first lane.
+    lane: usize,
+    /// Its position.
+    start: usize,
+    /// Whether the positions of a whole vector follow each other.
+    is_run: bool,
+}
+
+impl Part {
+    /// The parts of up to a panel of positions. Behind the last one, they mean nothing.
+    fn all<S: Lanes>(positions: &[usize]) -> [Self; PANEL_VECTORS] {
+        let mut parts = [Self::default(); PANEL_VECTORS];
+        for (i, (part, run)) in parts.iter_mut().zip(positions.chunks(S::WIDTH)).enumerate() {
+            let start = run[0];
+            let follow = run.iter().enumerate().all(|(lane, &position)| position == start + lane);
+            *part = Self { lane: i * S::WIDTH, start, is_run: follow && run.len() == S::WIDTH };
+        }
+        parts
+    }
+
+    /// The lanes that have positions.
+    fn lanes<S: Lanes>(&self, positions: &[usize]) -> std::ops::Range<usize> {
+        self.lane..positions.len().min(self.lane + S::WIDTH)
     }
 }

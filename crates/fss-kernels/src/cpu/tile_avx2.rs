@@ -1,7 +1,8 @@
 //! The register tile of AVX2, where 12 sums, three vectors and a weight take all 16 registers.
 //!
 //! Compilers tend to keep a second weight and to spill a sum for it, whose way through memory then takes twice as long
-//! as all multiplications of the step. Hence the assembly.
+//! as all multiplications of the step. Hence the assembly. Four steps at a time take a cache line of weights and few
+//! instructions besides multiplications, which counts where two threads share a core.
 
 use std::arch::asm;
 use std::arch::x86_64::{_mm256_setzero_ps, _mm256_storeu_ps};
@@ -13,6 +14,32 @@ pub(super) const ROWS: usize = 4;
 /// Numbers of a vector.
 const WIDTH: usize = 8;
 
+/// One step, whose pixels and weights are so many bytes further on.
+macro_rules! step {
+    ($pixels:literal, $weights:literal) => {
+        concat!(
+            step!(load "ymm12", $pixels, 0),
+            step!(load "ymm13", $pixels, 32),
+            step!(load "ymm14", $pixels, 64),
+            step!(row $weights, 0, "ymm0", "ymm1", "ymm2"),
+            step!(row $weights, 4, "ymm3", "ymm4", "ymm5"),
+            step!(row $weights, 8, "ymm6", "ymm7", "ymm8"),
+            step!(row $weights, 12, "ymm9", "ymm10", "ymm11"),
+        )
+    };
+    (load $to:literal, $pixels:literal, $offset:literal) => {
+        concat!("vmovups ", $to, ", [{pixels} + ", $pixels, " + ", $offset, "]\n")
+    };
+    (row $weights:literal, $offset:literal, $a:literal, $b:literal, $c:literal) => {
+        concat!(
+            "vbroadcastss ymm15, [{weights} + ", $weights, " + ", $offset, "]\n",
+            "vfmadd231ps ", $a, ", ymm15, ymm12\n",
+            "vfmadd231ps ", $b, ", ymm15, ymm13\n",
+            "vfmadd231ps ", $c, ", ymm15, ymm14\n",
+        )
+    };
+}
+
 /// [`RegisterTile::run`] for a tile of four rows and three vectors.
 ///
 /// # Safety
@@ -21,44 +48,42 @@ const WIDTH: usize = 8;
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn sum(tile: RegisterTile) {
     let mut sums = [_mm256_setzero_ps(); 3 * ROWS];
-    if tile.k > 0 {
+    {
         let [s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11] = &mut sums;
         // SAFETY: reads `k` steps of weights and pixels, which the caller vouches for, and writes nothing; a prefetch
         // accepts any address.
         unsafe {
             asm!(
+                "test {fours}, {fours}",
+                "jz 3f",
                 "2:",
-                "vmovups ymm12, [{pixels}]",
-                "vmovups ymm13, [{pixels} + 32]",
-                "vmovups ymm14, [{pixels} + 64]",
-                "vbroadcastss ymm15, [{weights}]",
-                "vfmadd231ps ymm0, ymm15, ymm12",
-                "vfmadd231ps ymm1, ymm15, ymm13",
-                "vfmadd231ps ymm2, ymm15, ymm14",
-                "vbroadcastss ymm15, [{weights} + 4]",
-                "vfmadd231ps ymm3, ymm15, ymm12",
-                "vfmadd231ps ymm4, ymm15, ymm13",
-                "vfmadd231ps ymm5, ymm15, ymm14",
-                "vbroadcastss ymm15, [{weights} + 8]",
-                "vfmadd231ps ymm6, ymm15, ymm12",
-                "vfmadd231ps ymm7, ymm15, ymm13",
-                "vfmadd231ps ymm8, ymm15, ymm14",
-                "vbroadcastss ymm15, [{weights} + 12]",
-                "vfmadd231ps ymm9, ymm15, ymm12",
-                "vfmadd231ps ymm10, ymm15, ymm13",
-                "vfmadd231ps ymm11, ymm15, ymm14",
+                step!(0, 0),
+                step!(96, 16),
+                step!(192, 32),
+                step!(288, 48),
                 "prefetcht0 [{weights} + {weights_ahead}]",
                 "prefetcht1 [{ahead}]",
+                "add {pixels}, 384",
+                "add {weights}, 64",
+                "add {ahead}, {ahead_step}",
+                "dec {fours}",
+                "jnz 2b",
+                "3:",
+                "test {rest}, {rest}",
+                "jz 5f",
+                "4:",
+                step!(0, 0),
                 "add {pixels}, 96",
                 "add {weights}, 16",
-                "add {ahead}, {step}",
-                "dec {k}",
-                "jnz 2b",
+                "dec {rest}",
+                "jnz 4b",
+                "5:",
                 pixels = inout(reg) tile.pixels => _,
                 weights = inout(reg) tile.weights => _,
                 ahead = inout(reg) tile.ahead => _,
-                k = inout(reg) tile.k => _,
-                step = in(reg) tile.ahead_step * size_of::<f32>(),
+                fours = inout(reg) tile.k / 4 => _,
+                rest = inout(reg) tile.k % 4 => _,
+                ahead_step = in(reg) 4 * tile.ahead_step * size_of::<f32>(),
                 weights_ahead = const WEIGHTS_AHEAD * size_of::<f32>(),
                 inout("ymm0") *s0, inout("ymm1") *s1, inout("ymm2") *s2,
                 inout("ymm3") *s3, inout("ymm4") *s4, inout("ymm5") *s5,
