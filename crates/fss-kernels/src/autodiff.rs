@@ -62,24 +62,24 @@ impl<B: MatchingBackend, C: CheckpointStrategy> MatchingBackend for Autodiff<B, 
         FloatTensor::<Self>::new(map)
     }
 
-    fn cosine_map_blend(
+    fn cosine_maps_blend(
         features: FloatTensor<Self>,
-        prototype: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
         map: FloatTensor<Self>,
         second: Residual<Self>,
         weights: [f32; 2],
     ) -> FloatTensor<Self> {
         if features.is_tracked()
-            || prototype.is_tracked()
+            || prototypes.is_tracked()
             || map.is_tracked()
             || second.is_tracked()
         {
             let maps = (map, second, weights);
-            return cosine::blend_by_product::<Self>(features, prototype, maps);
+            return cosine::blend_by_product::<Self>(features, prototypes, maps);
         }
-        FloatTensor::<Self>::new(B::cosine_map_blend(
+        FloatTensor::<Self>::new(B::cosine_maps_blend(
             features.into_primitive(),
-            prototype.into_primitive(),
+            prototypes.into_primitive(),
             map.into_primitive(),
             second.into_primitive(),
             weights,

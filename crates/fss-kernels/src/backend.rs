@@ -77,17 +77,17 @@ pub trait MatchingBackend: Backend {
         cosine::dense_by_product::<Self>(features, prototype_map)
     }
 
-    /// See [`cosine_map_blend`](crate::cosine_map_blend):
-    /// `[B, C, h, w], [B, C], [B, C, h, w], [B, C, h, w] -> [B, 1, h, w]`.
-    #[fusion(dtype = features, shape = one_map(features))]
-    fn cosine_map_blend(
+    /// See [`cosine_maps_blend`](crate::cosine_maps_blend):
+    /// `[B, C, h, w], [B, K, C], [B, C, h, w], [B, C, h, w] -> [B, K, h, w]`.
+    #[fusion(dtype = features, shape = maps_shape(features, prototypes))]
+    fn cosine_maps_blend(
         features: FloatTensor<Self>,
-        prototype: FloatTensor<Self>,
+        prototypes: FloatTensor<Self>,
         map: FloatTensor<Self>,
         #[extension_type] second: Residual<Self>,
         weights: [f32; 2],
     ) -> FloatTensor<Self> {
-        cosine::blend_by_product::<Self>(features, prototype, (map, second, weights))
+        cosine::blend_by_product::<Self>(features, prototypes, (map, second, weights))
     }
 
     /// See [`self_support_ways`](crate::self_support_ways): `[B, C, h, w], [B, W, 2, h, w]` to the foreground

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::backend::MatchingBackend;
 use crate::conv::Residual;
-use crate::ops::{dims, norms, reshape, scale};
+use crate::ops::{dims, narrow, norms, reshape, scale};
 
 /// The smallest norm that a vector is divided by.
 pub(crate) const NORM_EPS: f64 = 1e-8;
@@ -58,29 +58,32 @@ pub fn cosine_map_dense(features: Tensor<4>, prototype_map: Tensor<4>) -> Tensor
     ))
 }
 
-/// Cosine similarity of every position with a blend of a prototype of its own and one for all positions.
+/// [`cosine_maps`] whose first prototype is blended, at every position, with prototypes of that position.
 ///
-/// The blend is `prototype + Σ weight · map`; on the CPU it is never made as a whole.
+/// The blend is `prototype + Σ weight · map`; on the CPU it is never made as a whole, and the features are read once
+/// for all maps.
 ///
 /// # Shapes
 /// - `features`: `[B, C, h, w]`
-/// - `prototype`: `[B, C]`
+/// - `prototypes`: `[B, K, C]`, at least one
 /// - `maps`: one or two of `[B, C, h, w]`, with their weights
-/// - output: `[B, 1, h, w]`, in `-1..=1`
+/// - output: `[B, K, h, w]`, in `-1..=1`
 ///
 /// # Panics
 /// For other numbers of maps, or shapes that do not fit.
-pub fn cosine_map_blend(
+pub fn cosine_maps_blend(
     features: Tensor<4>,
-    prototype: Tensor<2>,
+    prototypes: Tensor<3>,
     maps: &[(Tensor<4>, f32)],
 ) -> Tensor<4> {
-    let [b, c, ..] = features.dims();
+    let ([b, c, ..], [pb, k, pc]) = (features.dims(), prototypes.dims());
     assert!(
-        prototype.dims() == [b, c]
+        b == pb
+            && c == pc
+            && k > 0
             && (1..=2).contains(&maps.len())
             && maps.iter().all(|(map, _)| map.dims() == features.dims()),
-        "a blended cosine map of features {:?} needs a prototype [{b}, {c}] and one or two maps of \
+        "blended cosine maps of features {:?} need prototypes [{b}, K, {c}] and one or two maps of \
          their shape",
         features.dims()
     );
@@ -89,17 +92,28 @@ pub fn cosine_map_blend(
         Some((map, _)) => Residual::<Dispatch>::Add(map.clone().into_dispatch()),
         None => Residual::None,
     };
-    Tensor::from_dispatch(<Dispatch as MatchingBackend>::cosine_map_blend(
+    Tensor::from_dispatch(<Dispatch as MatchingBackend>::cosine_maps_blend(
         features.into_dispatch(),
-        prototype.into_dispatch(),
+        prototypes.into_dispatch(),
         maps[0].0.clone().into_dispatch(),
         second,
         [weight(0), weight(1)],
     ))
 }
 
-/// [`cosine_map_blend`] composed of differentiable operations; `maps` are the two maps and their weights.
+/// [`cosine_maps_blend`] composed of differentiable operations; `maps` are the two maps and their weights.
 pub(crate) fn blend_by_product<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    prototypes: FloatTensor<B>,
+    (first, second, weights): (FloatTensor<B>, Residual<B>, [f32; 2]),
+) -> FloatTensor<B> {
+    first_and_others::<B>(features, prototypes, |features, prototype| {
+        dense_of_blend::<B>(features, prototype, (first, second, weights))
+    })
+}
+
+/// The cosine map of a blend with a prototype `[B, C]`, composed of differentiable operations.
+pub(crate) fn dense_of_blend<B: MatchingBackend>(
     features: FloatTensor<B>,
     prototype: FloatTensor<B>,
     (first, second, weights): (FloatTensor<B>, Residual<B>, [f32; 2]),
@@ -111,6 +125,22 @@ pub(crate) fn blend_by_product<B: MatchingBackend>(
         blend = B::float_add(blend, scale::<B>(map, weights[1]));
     }
     B::cosine_map_dense(features, blend)
+}
+
+/// The map that `blended` makes of the first prototype `[B, C]`, and behind it those of the others.
+pub(crate) fn first_and_others<B: MatchingBackend>(
+    features: FloatTensor<B>,
+    prototypes: FloatTensor<B>,
+    blended: impl FnOnce(FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
+) -> FloatTensor<B> {
+    let [b, k, c] = dims(&prototypes);
+    let first = reshape::<B, 2>(narrow::<B>(prototypes.clone(), 1, 0, 1), [b, c]);
+    let map = blended(features.clone(), first);
+    if k == 1 {
+        return map;
+    }
+    let others = B::cosine_maps(features, narrow::<B>(prototypes, 1, 1, k));
+    B::float_cat(vec![map, others], 1)
 }
 
 /// [`cosine_maps`] composed of differentiable operations.

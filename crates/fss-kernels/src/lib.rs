@@ -46,7 +46,7 @@ pub use conv4d::{
     PivotGeometry, PivotWeights, center_pivot_collapse, center_pivot_conv4d, correlation_conv4d,
 };
 pub use correlation::{correlation, unit_features};
-pub use cosine::{cosine_map_blend, cosine_map_dense, cosine_maps};
+pub use cosine::{cosine_map_dense, cosine_maps, cosine_maps_blend};
 pub use enlarged::{enlarged_argmax, enlarged_cross_entropy};
 pub use group_norm::group_norm_relu;
 pub use orthogonal::{Decomposition, orthogonal_decompose, projections, residual, unit_prototypes};

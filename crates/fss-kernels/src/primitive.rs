@@ -57,16 +57,16 @@ pub fn cosine_map_dense<B: MatchingBackend>(
     B::cosine_map_dense(features, prototype_map)
 }
 
-/// See [`cosine_map_blend`](crate::cosine_map_blend); weights of the two maps.
-pub fn cosine_map_blend<B: MatchingBackend>(
+/// See [`cosine_maps_blend`](crate::cosine_maps_blend); weights of the two maps.
+pub fn cosine_maps_blend<B: MatchingBackend>(
     features: FloatTensor<B>,
-    prototype: FloatTensor<B>,
+    prototypes: FloatTensor<B>,
     map: FloatTensor<B>,
     second: Option<FloatTensor<B>>,
     weights: [f32; 2],
 ) -> FloatTensor<B> {
     let second = second.map_or(Residual::None, Residual::Add);
-    B::cosine_map_blend(features, prototype, map, second, weights)
+    B::cosine_maps_blend(features, prototypes, map, second, weights)
 }
 
 /// See [`self_support_ways`](crate::self_support_ways): prototypes `[B, W, C]`, adaptive background

@@ -49,9 +49,9 @@ fn run_all<B: MatchingBackend>(
         primitive::masked_average_pool_at_mask_size::<B>(features.clone(), mask()),
         primitive::cosine_maps::<B>(features.clone(), load::<B, 3>("p", [2, 3, 6], device)),
         primitive::cosine_map_dense::<B>(features.clone(), others()),
-        primitive::cosine_map_blend::<B>(
+        primitive::cosine_maps_blend::<B>(
             features.clone(),
-            load::<B, 2>("p", [2, 6], device),
+            load::<B, 3>("p", [2, 3, 6], device),
             others(),
             Some(load::<B, 4>("more", [2, 6, 4, 5], device)),
             [0.7, -0.2],

@@ -7,9 +7,9 @@ use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use common::{from_values, largest, random, tensor, test_device, values};
 use fss_kernels::{
-    Activation, ConvGeometry, Corners, avg_pool2d, conv2d_fused, cosine_map_blend,
-    cosine_map_dense, cosine_maps, masked_average_pool, masked_average_pool_at_mask_size,
-    max_pool2d, nearest_indices, resize_bilinear, resize_nearest,
+    Activation, ConvGeometry, Corners, avg_pool2d, conv2d_fused, cosine_map_dense, cosine_maps,
+    cosine_maps_blend, masked_average_pool, masked_average_pool_at_mask_size, max_pool2d,
+    nearest_indices, resize_bilinear, resize_nearest,
 };
 use fss_support::golden::assert_close;
 use proptest::prelude::*;
@@ -150,22 +150,24 @@ proptest! {
     #[test]
     fn blended_cosine_maps_are_dense_ones_of_the_blend(
         (b, c) in (1usize..3, 1usize..70), (h, w) in (1usize..20, 1usize..20),
-        (first, second) in (-1.0f32..1.0, -1.0f32..1.0), seed in 0u8..9,
+        (first, second) in (-1.0f32..1.0, -1.0f32..1.0), (k, seed) in (1usize..4, 0u8..9),
     ) {
         let device = test_device();
         let map = |name: &str| tensor::<4>(&format!("{name}{seed}"), [b, c, h, w], 1.0, &device);
         let (features, one, two) = (map("features"), map("one"), map("two"));
-        let global: Tensor<2> = tensor(&format!("global{seed}"), [b, c], 1.0, &device);
-        let wide = global.clone().unsqueeze_dims::<4>(&[2, 3]);
+        let prototypes: Tensor<3> = tensor(&format!("global{seed}"), [b, k, c], 1.0, &device);
+        let wide = prototypes.clone().narrow(1, 0, 1).reshape([b, c, 1, 1]);
+        let plain = cosine_maps(features.clone(), prototypes.clone());
         let mut maps = vec![(one.clone(), first)];
         let mut blend = one * first + wide;
         for _ in 0..2 {
-            let want = values(cosine_map_dense(features.clone(), blend.clone()));
-            let fast = cosine_map_blend(features.clone(), global.clone(), &maps);
+            let want = cosine_map_dense(features.clone(), blend.clone());
+            let want = values(plain.clone().slice_assign([0..b, 0..1, 0..h, 0..w], want));
+            let fast = cosine_maps_blend(features.clone(), prototypes.clone(), &maps);
             assert_close("fast", &values(fast), &want, 4e-6);
             let leaves: Vec<_> = maps.iter().map(|(map, weight)| (tracked(map), *weight)).collect();
-            let composed = cosine_map_blend(tracked(&features), tracked(&global), &leaves).inner();
-            assert_close("composed", &values(composed), &want, 4e-6);
+            let composed = cosine_maps_blend(tracked(&features), tracked(&prototypes), &leaves);
+            assert_close("composed", &values(composed.inner()), &want, 4e-6);
             maps.push((two.clone(), second));
             blend = blend + two.clone() * second;
         }

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use fss_kernels::{
-    QueryPairs, SelfSupport, cosine_map_blend, cosine_maps, self_support, self_support_ways,
+    QueryPairs, SelfSupport, cosine_maps, cosine_maps_blend, self_support, self_support_ways,
 };
 
 use super::{Refine, Ssp, SspSupport};
@@ -161,13 +161,9 @@ fn similarities(query: &Tensor<4>, fg: &[Tensor<2>], bg: &[Tensor<2>]) -> Vec<Te
 /// Logits of each way from one foreground prototype `[B, C]` and a background prototype for every
 /// position.
 fn similarities_dense(query: &Tensor<4>, fg: &[Tensor<2>], bg: &[Background]) -> Vec<Tensor<4>> {
-    let foregrounds = cosine_maps(query.clone(), Tensor::stack::<3>(fg.to_vec(), 1));
-    bg.iter()
-        .enumerate()
-        .map(|(way, Background { global, maps })| {
-            let background = cosine_map_blend(query.clone(), global.clone(), maps);
-            let foreground = foregrounds.clone().narrow(1, way, 1);
-            Tensor::cat(vec![background, foreground], 1) * SIMILARITY_SCALE
-        })
-        .collect()
+    let logits = bg.iter().zip(fg).map(|(Background { global, maps }, fg)| {
+        let prototypes = Tensor::stack::<3>(vec![global.clone(), fg.clone()], 1);
+        cosine_maps_blend(query.clone(), prototypes, maps) * SIMILARITY_SCALE
+    });
+    logits.collect()
 }

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::gemm::{RegisterTile, multiply};
-use super::lanes::{InstructionSet, Kernel, LINE, Lanes, Task};
+use super::lanes::{InstructionSet, Kernel, LINE, Lanes, PANEL_VECTORS, Task};
 use super::pack::{interleave, transpose};
 use super::scratch::{Scratch, Shared};
 
@@ -17,6 +17,8 @@ const DEPTH: usize = 1024;
 const ROWS_PACKED: usize = 64;
 /// Rows that a task multiplies, at least, for the panel that it packs.
 const ROWS_A_TASK: usize = 256;
+/// How many rows ahead those of the right factor, each in another page, are asked for.
+const ROWS_AHEAD: usize = 8;
 /// Tasks for each thread, where the matrices have so many.
 const TASKS_A_THREAD: usize = 8;
 
@@ -36,12 +38,15 @@ impl Factor {
 
 /// `target (+)= left · right`, with sums over `depth` terms.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Product {
+pub(crate) struct Product<'a> {
     pub rows: usize,
     pub columns: usize,
     pub depth: usize,
     pub left: Factor,
     pub right: Factor,
+    /// Which rows of the right factor are meant, if not the first `depth`; its neighbours in a row are then next to
+    /// each other.
+    pub picked: Option<&'a [usize]>,
     /// Row-major.
     pub target: *mut f32,
     /// Distance between rows of the target.
@@ -51,11 +56,11 @@ pub(crate) struct Product {
 }
 
 // SAFETY: pointers are numbers; the accesses state why they are sound.
-unsafe impl Send for Product {}
+unsafe impl Send for Product<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Product {}
+unsafe impl Sync for Product<'_> {}
 
-impl Product {
+impl Product<'_> {
     /// Whether the matrices are large enough for packing to pay.
     pub(crate) fn is_large(&self) -> bool {
         self.rows >= 32 && self.columns >= 48 && self.depth >= 32
@@ -105,7 +110,7 @@ impl Product {
     }
 }
 
-impl Task for Product {
+impl Task for Product<'_> {
     type Output = ();
 
     /// # Safety
@@ -116,7 +121,11 @@ impl Task for Product {
             let block = Self {
                 depth: depth.min(self.depth - first),
                 left: Factor { start: self.left.at(0, first), ..self.left },
-                right: Factor { start: self.right.at(first, 0), ..self.right },
+                right: match self.picked {
+                    Some(_) => self.right,
+                    None => Factor { start: self.right.at(first, 0), ..self.right },
+                },
+                picked: self.picked.map(|rows| &rows[first..]),
                 add: self.add || first > 0,
                 ..self
             };
@@ -128,13 +137,13 @@ impl Task for Product {
 
 /// Packs up to [`ROWS_PACKED`] rows of the left factor as `[group][depth][ROWS]`. Rows behind the last one repeat
 /// it: their sums are not used.
-struct PackLeft {
-    product: Product,
+struct PackLeft<'a> {
+    product: Product<'a>,
     first: usize,
     to: *mut f32,
 }
 
-impl Kernel for PackLeft {
+impl Kernel for PackLeft<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         let Product { rows, depth, left, .. } = self.product;
@@ -168,14 +177,14 @@ impl Kernel for PackLeft {
 }
 
 /// The columns from `start` on, for some groups of rows (from, to).
-struct Panel {
-    product: Product,
+struct Panel<'a> {
+    product: Product<'a>,
     packed: *const f32,
     start: usize,
     groups: [usize; 2],
 }
 
-impl Kernel for Panel {
+impl Kernel for Panel<'_> {
     #[inline(always)]
     unsafe fn run<S: Lanes>(self) {
         let Product { rows, depth, target, pitch, add, .. } = self.product;
@@ -227,7 +236,7 @@ impl Kernel for Panel {
     }
 }
 
-impl Panel {
+impl Panel<'_> {
     /// Packs `count` columns of the right factor as `[depth][PANEL]`. Lanes of a vector behind the last column hold
     /// anything.
     ///
@@ -235,22 +244,35 @@ impl Panel {
     /// As [`Kernel::run`].
     #[inline(always)]
     unsafe fn pack_right<S: Lanes>(&self, count: usize, to: *mut f32) {
-        let Product { depth, right, .. } = self.product;
-        for first in (0..count).step_by(S::WIDTH) {
-            let filled = (count - first).min(S::WIDTH);
-            let to = to.wrapping_add(first);
-            // SAFETY: `filled` columns from `start + first` on exist, of `depth` elements each.
-            unsafe {
-                if right.column_stride == 1 {
-                    let mask = S::mask(0, filled);
-                    for k in 0..depth {
-                        let v = S::load_masked(right.at(k, self.start + first), mask);
-                        S::store(to.add(k * S::PANEL), v);
+        let Product { depth, right, picked, .. } = self.product;
+        let row = |k: usize| picked.map_or(k, |rows| rows[k]);
+        let vectors = count.div_ceil(S::WIDTH);
+        let masks: [S::Mask; PANEL_VECTORS] = std::array::from_fn(|v| {
+            // SAFETY: the caller's.
+            unsafe { S::mask(0, count.saturating_sub(v * S::WIDTH).min(S::WIDTH)) }
+        });
+        if right.column_stride == 1 {
+            for k in 0..depth {
+                let ahead = right.at(row((k + ROWS_AHEAD).min(depth - 1)), self.start);
+                let from = right.at(row(k), self.start);
+                // SAFETY: `count` columns from `start` on exist, of `depth` elements each.
+                unsafe {
+                    for (v, &mask) in masks[..vectors].iter().enumerate() {
+                        let column = v * S::WIDTH;
+                        S::prefetch(ahead.wrapping_add(column));
+                        let values = S::load_masked(from.wrapping_add(column), mask);
+                        S::store(to.add(k * S::PANEL + column), values);
                     }
-                } else {
-                    let from = right.at(0, self.start + first);
-                    transpose::<S>(from, right.column_stride, filled, depth, to);
                 }
+            }
+            return;
+        }
+        for first in (0..count).step_by(S::WIDTH) {
+            let from = right.at(0, self.start + first);
+            let filled = (count - first).min(S::WIDTH);
+            // SAFETY: as above.
+            unsafe {
+                transpose::<S>(from, right.column_stride, filled, depth, to.wrapping_add(first));
             }
         }
     }

@@ -263,6 +263,9 @@ fn check_product([rows, columns, depth]: [usize; 3], turned: [bool; 2], add: boo
     };
     let (left, [left_row, left_column]) = factor(1, [rows, depth], turned[0]);
     let (right, [right_row, right_column]) = factor(2, [depth, columns], turned[1]);
+    let picked: Option<Vec<usize>> =
+        (!turned[1] && add).then(|| (0..depth).map(|k| (5 * k + 3) % depth).collect());
+    let right_rows = |k: usize| picked.as_ref().map_or(k, |rows| rows[k]);
     let pitch = columns + 7;
     let before = numbers(3, rows * pitch);
     for set in InstructionSet::available() {
@@ -277,6 +280,7 @@ fn check_product([rows, columns, depth]: [usize; 3], turned: [bool; 2], add: boo
                 row_stride: right_row,
                 column_stride: right_column,
             },
+            picked: picked.as_deref(),
             target: target.as_mut_ptr(),
             pitch,
             add,
@@ -292,7 +296,7 @@ fn check_product([rows, columns, depth]: [usize; 3], turned: [bool; 2], add: boo
             let terms = (0..depth).map(|k| {
                 let (l, r) = (
                     left[row * left_row + k * left_column],
-                    right[k * right_row + column * right_column],
+                    right[right_rows(k) * right_row + column * right_column],
                 );
                 f64::from(l) * f64::from(r)
             });

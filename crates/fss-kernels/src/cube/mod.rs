@@ -65,23 +65,27 @@ impl MatchingBackend for CubeBackend {
         }
     }
 
-    fn cosine_map_blend(
+    fn cosine_maps_blend(
         features: Float,
-        prototype: Float,
+        prototypes: Float,
         map: Float,
         second: Residual<Self>,
         weights: [f32; 2],
     ) -> Float {
-        let other = match &second {
-            Residual::None => None,
-            Residual::Add(other) => Some((other, weights[1])),
-        };
-        match tried(|| cosine::blended(&features, Some(&prototype), (&map, weights[0]), other)) {
-            Some(map) => map,
-            None => {
-                crate::cosine::blend_by_product::<Self>(features, prototype, (map, second, weights))
+        crate::cosine::first_and_others::<Self>(features, prototypes, |features, prototype| {
+            let other = match &second {
+                Residual::None => None,
+                Residual::Add(other) => Some((other, weights[1])),
+            };
+            match tried(|| cosine::blended(&features, Some(&prototype), (&map, weights[0]), other))
+            {
+                Some(map) => map,
+                None => {
+                    let maps = (map, second, weights);
+                    crate::cosine::dense_of_blend::<Self>(features, prototype, maps)
+                }
             }
-        }
+        })
     }
 
     fn masked_softmax(scores: Float, members: Float, temperature: f32) -> Float {

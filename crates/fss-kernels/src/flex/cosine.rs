@@ -171,24 +171,27 @@ pub(super) fn dense(features: &[f32], prototypes: &[f32], shape: MapShape) -> Ve
 /// A map `[B, C, N]` and its factor.
 type Weighted<'a> = (&'a [f32], f32);
 
-/// Cosines `[B, 1, N]` of `[B, C, N]` vectors with the weighted sum of one or two maps and a prototype
-/// `[B, C]`, position by position.
+/// Cosines `[B, K, N]` of features `[B, C, N]` with `count` prototypes `[B, K, C]`, the first of which is blended,
+/// position by position, with the weighted sum of one or two maps.
 pub(super) fn blend(
     features: &[f32],
-    prototype: &[f32],
+    (prototypes, count): (&[f32], usize),
     (first, second): (Weighted<'_>, Option<Weighted<'_>>),
     shape: MapShape,
 ) -> Vec<f32> {
+    let directions = normalised(prototypes, shape.channels);
     let runs: Vec<Vec<f32>> = shape
         .all_runs()
         .map(|(sample, start, length)| {
             let (mut a2, mut b2, mut ab) = (Sums::new(), Sums::new(), Sums::new());
+            let mut others: Vec<Sums> = (1..count).map(|_| Sums::new()).collect();
             let mut blended = [0.0; RUN];
             let blended = &mut blended[..length];
             for channels in blocks(shape.channels) {
                 for channel in channels {
                     let row = |map| shape.row(map, sample, channel, start, length);
-                    let global = prototype[sample * shape.channels + channel];
+                    let at = |k: usize| (sample * count + k) * shape.channels + channel;
+                    let global = prototypes[at(0)];
                     for (value, own) in blended.iter_mut().zip(row(first.0)) {
                         *value = global + own * first.1;
                     }
@@ -201,14 +204,22 @@ pub(super) fn blend(
                     a2.add_products(a, a);
                     b2.add_products(blended, blended);
                     ab.add_products(a, blended);
+                    for (k, other) in others.iter_mut().enumerate() {
+                        other.add_scaled(a, directions[at(k + 1)]);
+                    }
                 }
-                [&mut a2, &mut b2, &mut ab].into_iter().for_each(Sums::end_block);
+                let all = [&mut a2, &mut b2, &mut ab].into_iter().chain(&mut others);
+                all.for_each(Sums::end_block);
             }
             let lengths = a2.lengths().zip(b2.lengths()).map(|(a, b)| a * b);
-            ab.total[..length].iter().zip(lengths).map(|(dot, length)| dot / length).collect()
+            let blend = ab.total[..length].iter().zip(lengths).map(|(dot, length)| dot / length);
+            let others = others.iter().flat_map(|dots| {
+                dots.total[..length].iter().zip(a2.lengths()).map(|(dot, norm)| dot / norm)
+            });
+            blend.chain(others).collect()
         })
         .collect();
-    runs.concat()
+    join(&runs, count, shape)
 }
 
 fn blocks(channels: usize) -> impl Iterator<Item = std::ops::Range<usize>> {

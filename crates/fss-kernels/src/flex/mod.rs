@@ -81,24 +81,25 @@ impl MatchingBackend for Flex {
         }
     }
 
-    fn cosine_map_blend(
+    fn cosine_maps_blend(
         features: FlexTensor,
-        prototype: FlexTensor,
+        prototypes: FlexTensor,
         map: FlexTensor,
         second: Residual<Self>,
         weights: [f32; 2],
     ) -> FlexTensor {
         let [b, c, h, w] = dims(&features);
-        let inputs =
-            (float32(&features), float32(&prototype), float32(&map), float32_residual(&second));
-        let (Some(own), Some(global), Some(first), Some(other)) = inputs else {
+        let [_, k, _] = dims(&prototypes);
+        let few = (k <= cosine::MAX_PROTOTYPES).then(|| float32(&prototypes)).flatten();
+        let inputs = (float32(&features), few, float32(&map), float32_residual(&second));
+        let (Some(own), Some(few), Some(first), Some(other)) = inputs else {
             let weighted = (map, second, weights);
-            return crate::cosine::blend_by_product::<Self>(features, prototype, weighted);
+            return crate::cosine::blend_by_product::<Self>(features, prototypes, weighted);
         };
         let shape = cosine::MapShape { batch: b, channels: c, positions: h * w };
         let other = other.as_ref().map(|map| (values(map), weights[1]));
         let maps = ((values(&first), weights[0]), other);
-        tensor(cosine::blend(values(&own), values(&global), maps, shape), [b, 1, h, w])
+        tensor(cosine::blend(values(&own), (values(&few), k), maps, shape), [b, k, h, w])
     }
 
     fn self_support(

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::adaptive::{Keys, gather, with_ones};
 use super::cosine::{MapShape, squared_norms};
 use super::product::{View, ViewMut, Write, product};
-use super::selection::{Sets, reciprocal_lengths};
+use super::selection::{Sets, means, reciprocal_lengths};
 use crate::cpu::{exp_scaled, zeros};
 use crate::self_support::SelfSupportConfig;
 
@@ -122,14 +122,10 @@ pub(super) fn among(
                 row.iter_mut().zip(&signs).for_each(|(value, sign)| *value *= sign);
             });
         }
-        let mut rows = zeros(picked.len() * positions);
-        rows.par_chunks_mut(positions).zip(picked.par_iter()).for_each(|(row, &position)| {
-            row.copy_from_slice(&weights[position * positions..][..positions]);
-        });
         product(
             ViewMut::new(&mut found, channels + 1, positions),
             View::new(&values, channels + 1, picked.len()),
-            View::new(&rows, picked.len(), positions),
+            View::picked(weights, picked, positions),
             if from_others { Write::Add } else { Write::Replace },
         );
     }
@@ -143,14 +139,8 @@ pub(super) fn among(
             }
         },
     );
-    let size = [channels, positions];
-    Among {
-        fg_prototype: super::selection::means(features, &[fg], size),
-        bg_prototype: super::selection::means(features, &[bg], size),
-        bg_adaptive: adaptive,
-        members: chosen,
-        sums: found,
-    }
+    let [fg_prototype, bg_prototype] = means(features, [&[fg], &[bg]], [channels, positions]);
+    Among { fg_prototype, bg_prototype, bg_adaptive: adaptive, members: chosen, sums: found }
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use crate::cpu::{Factor, Product};
 pub(super) struct View<'a> {
     data: &'a [f32],
     layout: Layout,
+    /// Which rows are meant, if not all of them in order.
+    picked: Option<&'a [usize]>,
 }
 
 /// A matrix inside a slice that is written to.
@@ -43,22 +45,41 @@ impl Layout {
 impl<'a> View<'a> {
     /// All of a row-major matrix.
     pub(super) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        Self { data, layout: Layout::row_major(rows, columns) }
+        Self { data, layout: Layout::row_major(rows, columns), picked: None }
+    }
+
+    /// Some rows of a row-major matrix, in the order given, as the right factor of a product.
+    ///
+    /// # Panics
+    /// If a row does not exist.
+    pub(super) fn picked(data: &'a [f32], rows: &'a [usize], columns: usize) -> Self {
+        let last = rows.iter().max().map_or(0, |row| row + 1);
+        assert!(last * columns <= data.len(), "row {last} of {columns} in {}", data.len());
+        let layout = Layout::row_major(rows.len(), columns);
+        Self { data, layout, picked: Some(rows) }
     }
 
     /// The columns `start..end`.
     pub(super) fn columns(self, start: usize, end: usize) -> Self {
         let layout = Layout { columns: end - start, ..self.layout };
-        Self { data: &self.data[start * self.layout.column_stride..], layout }
+        Self { data: &self.data[start * self.layout.column_stride..], layout, ..self }
     }
 
     /// The rows `start..end`.
     pub(super) fn rows(self, start: usize, end: usize) -> Self {
         let layout = Layout { rows: end - start, ..self.layout };
-        Self { data: &self.data[start * self.layout.row_stride..], layout }
+        match self.picked {
+            Some(rows) => Self { layout, picked: Some(&rows[start..end]), ..self },
+            None => {
+                Self { data: &self.data[start * self.layout.row_stride..], layout, picked: None }
+            }
+        }
     }
 
+    /// # Panics
+    /// If rows are picked.
     pub(super) fn transposed(self) -> Self {
+        assert!(self.picked.is_none(), "the transpose of picked rows");
         let Layout { rows, columns, row_stride, column_stride } = self.layout;
         let layout = Layout {
             rows: columns,
@@ -66,7 +87,7 @@ impl<'a> View<'a> {
             row_stride: column_stride,
             column_stride: row_stride,
         };
-        Self { data: self.data, layout }
+        Self { layout, ..self }
     }
 }
 
@@ -104,10 +125,12 @@ pub(super) fn product(target: ViewMut, left: View, right: View, write: Write) {
     );
     assert!(t.extent() <= target.data.len(), "target of {t:?} in {}", target.data.len());
     assert!(l.extent() <= left.data.len(), "left of {l:?} in {}", left.data.len());
-    assert!(r.extent() <= right.data.len(), "right of {r:?} in {}", right.data.len());
+    let all_rows = right.picked.is_none();
+    assert!(!all_rows || r.extent() <= right.data.len(), "right of {r:?} in {}", right.data.len());
     if t.extent() == 0 {
         return;
     }
+    assert!(left.picked.is_none(), "rows are picked of the right factor");
     let factor = |data: &[f32], layout: Layout| Factor {
         start: data.as_ptr(),
         row_stride: layout.row_stride,
@@ -119,15 +142,25 @@ pub(super) fn product(target: ViewMut, left: View, right: View, write: Write) {
         depth: l.columns,
         left: factor(left.data, l),
         right: factor(right.data, r),
+        picked: right.picked,
         target: target.data.as_mut_ptr(),
         pitch: t.row_stride,
         add: write == Write::Add,
     };
     if large.is_large() {
         // SAFETY: the assertions above keep every element that is touched inside its slice, and the target is
-        // borrowed exclusively. A view is a range of a row-major matrix or of its transpose: one stride is 1.
+        // borrowed exclusively. A view is a range of a row-major matrix or of its transpose: one stride is 1. Rows
+        // that are picked were checked when they were.
         #[allow(unsafe_code)]
         return unsafe { large.run() };
+    }
+    if let Some(rows) = right.picked {
+        let gathered: Vec<f32> = rows
+            .iter()
+            .flat_map(|row| &right.data[row * r.columns..][..r.columns])
+            .copied()
+            .collect();
+        return product(target, left, View::new(&gathered, r.rows, r.columns), write);
     }
     let operations = t.rows * t.columns * l.columns;
     let parallelism = if operations < 1 << 16 { Parallelism::None } else { Parallelism::Rayon(0) };
@@ -185,6 +218,17 @@ mod tests {
         let right = View::new(&b, 2, 2).rows(1, 2);
         product(ViewMut::new(&mut out[..4], 2, 2), left.columns(1, 2), right, Write::Replace);
         assert_eq!(out[..4], [10.0, -5.0, 12.0, -6.0]);
+        // Both rows the other way round.
+        let right = View::picked(&b, &[1, 0], 2);
+        product(ViewMut::new(&mut out[..4], 2, 2), left, right, Write::Replace);
+        assert_eq!(out[..4], [9.0, -2.0, 12.0, -3.0]);
+        product(
+            ViewMut::new(&mut out[..4], 2, 2),
+            left.columns(0, 1),
+            right.rows(1, 2),
+            Write::Replace,
+        );
+        assert_eq!(out[..4], [2.0, 0.0, 3.0, 0.0]);
     }
 
     #[test]

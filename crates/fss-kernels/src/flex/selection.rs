@@ -35,8 +35,9 @@ pub(super) fn run(
             logits.chunks_exact(2 * positions).map(|logits| Sets::of(logits, positions, config));
         let (fg, bg): (Vec<_>, Vec<_>) = sets.map(|Sets { fg, bg }| (fg, bg)).unzip();
         let size = [channels, positions];
-        found.fg_prototype.extend(means(features, &fg, size));
-        found.bg_prototype.extend(means(features, &bg, size));
+        let [fg_prototype, bg_prototype] = means(features, [&fg, &bg], size);
+        found.fg_prototype.extend(fg_prototype);
+        found.bg_prototype.extend(bg_prototype);
 
         let factors = reciprocal_lengths(&lengths[sample * positions..][..positions]);
         let keys = Keys::scaled(features, &factors);
@@ -108,28 +109,29 @@ fn members(probabilities: &[f32], threshold: f32, top_k: usize) -> Vec<usize> {
     ranked
 }
 
-/// Mean features `[W, C]` of sets.
+/// Mean features `[W, C]` of sets of both kinds, in one pass over the features.
 pub(super) fn means(
     features: &[f32],
-    sets: &[Vec<usize>],
+    kinds: [&[Vec<usize>]; 2],
     [channels, positions]: [usize; 2],
-) -> Vec<f32> {
-    let ways = sets.len();
-    let mut weights = vec![0.0; ways * positions];
-    for (row, set) in weights.chunks_exact_mut(positions).zip(sets) {
+) -> [Vec<f32>; 2] {
+    let sets: Vec<&Vec<usize>> = kinds.into_iter().flatten().collect();
+    let mut weights = vec![0.0; sets.len() * positions];
+    for (row, set) in weights.chunks_exact_mut(positions).zip(&sets) {
         set.iter().for_each(|&i| row[i] = 1.0);
     }
-    let mut means = vec![0.0; ways * channels];
+    let mut means = vec![0.0; sets.len() * channels];
     product(
-        ViewMut::new(&mut means, ways, channels),
-        View::new(&weights, ways, positions),
+        ViewMut::new(&mut means, sets.len(), channels),
+        View::new(&weights, sets.len(), positions),
         View::new(features, channels, positions).transposed(),
         Write::Replace,
     );
-    for (means, set) in means.chunks_exact_mut(channels.max(1)).zip(sets) {
+    for (means, set) in means.chunks_exact_mut(channels.max(1)).zip(&sets) {
         means.iter_mut().for_each(|mean| *mean /= set.len() as f32);
     }
-    means
+    let of_second = means.split_off(kinds[0].len() * channels);
+    [means, of_second]
 }
 
 #[cfg(test)]
