@@ -7,6 +7,10 @@
 //! Nothing here prints: a run tells what it does through [`observer`]s, `tracing` and its log.
 #![forbid(unsafe_code)]
 
+// Unit tests share fixtures with the integration tests, which name the crate.
+#[cfg(test)]
+extern crate self as fss_train;
+
 pub mod cams;
 pub mod checkpoint;
 mod data;

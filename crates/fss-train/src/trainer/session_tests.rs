@@ -1,54 +1,31 @@
 //! Sessions in mixed precision, which no run chooses on the CPU.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 
-use burn::tensor::{Device, FloatDType};
-use fss_backbone::{DeepStemResNetConfig, Depth};
-use fss_data::synthetic::{SyntheticConfig, generate};
+use burn::tensor::FloatDType;
 use fss_heads::Ssp;
 
 use super::*;
-use crate::evaluate::FeatureReuse;
+use crate::Precision;
 use crate::observer::Silent;
-use crate::recipe::{Init, Recipe};
-use crate::{Precision, RunData};
 
-/// Six iterations without a validation between them.
-fn run(root: &Path, folder: &Path) -> TrainingRun {
-    let mut recipe = Recipe::builtin("ssp-synthetic").expect("a built-in recipe");
-    recipe.backbone = DeepStemResNetConfig::new(Depth::R18).with_width(4).into();
-    recipe.init = Init::Scratch { seed: 1, calibration_episodes: 3 };
-    recipe.data.min_pixels = 40;
-    recipe.episodes.batch = 2;
-    recipe.episodes.total = 12;
-    recipe.episodes.snapshot = 12;
-    recipe.episodes.crop = 49;
+#[path = "../../tests/behaviour/fixture.rs"]
+#[expect(dead_code, reason = "integration tests use more of it")]
+mod fixture;
+
+/// Six iterations in mixed precision without a validation between them, below the folder that has the data.
+fn run(folder: &Path, name: &str) -> TrainingRun {
+    let mut recipe = fixture::recipe();
+    recipe.episodes.snapshot = recipe.episodes.total;
     recipe.train.precision = Precision::Mixed;
-    let data = RunData::open(root, &recipe.data).expect("data");
-    TrainingRun {
-        recipe,
-        train: data.train,
-        novel: data.validation,
-        test: data.test,
-        folder: folder.to_path_buf(),
-        device: Device::flex(),
-        more_devices: Vec::new(),
-        loader: Default::default(),
-        reuse: FeatureReuse::default(),
-        cams: Default::default(),
-    }
+    let own = folder.join(name);
+    std::fs::create_dir_all(&own).expect("a folder");
+    fixture::run(&folder.join("data"), &own, recipe)
 }
 
 fn data() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a folder");
-    let config = SyntheticConfig {
-        train_images: 60,
-        val_images: 60,
-        side: [56, 72],
-        ..SyntheticConfig::default()
-    };
-    generate(&folder.path().join("data"), &config, |_| ControlFlow::Continue(())).expect("data");
+    fixture::generate_data(&folder.path().join("data"));
     folder
 }
 
@@ -74,13 +51,8 @@ fn flat(tensors: Vec<NamedTensor>) -> Vec<f64> {
 #[test]
 fn mixed_precision_resumes_to_the_same_bits() {
     let folder = data();
-    let root = folder.path().join("data");
-    let straight = run(&root, &folder.path().join("straight"));
-    let full = run(&root, &folder.path().join("full"));
-    let parts = run(&root, &folder.path().join("parts"));
-    for run in [&straight, &full, &parts] {
-        std::fs::create_dir_all(&run.folder).expect("a folder");
-    }
+    let [straight, full, parts] =
+        ["straight", "full", "parts"].map(|name| run(folder.path(), name));
     let mixed = || Computing::mixed(FloatDType::BF16);
     let mut whole = Session::<Ssp>::fresh(&straight, mixed()).expect("a session");
     advance(&mut whole, 6);
@@ -122,8 +94,7 @@ fn mixed_precision_resumes_to_the_same_bits() {
 #[test]
 fn a_step_that_overflows_is_passed_over_and_halves_the_scale() {
     let folder = data();
-    let run = run(&folder.path().join("data"), &folder.path().join("run"));
-    std::fs::create_dir_all(&run.folder).expect("a folder");
+    let run = run(folder.path(), "run");
     let high = 2f64.powi(60);
     let precision = ComputePrecision::Mixed(FloatDType::F16);
     let computing = || Computing { precision, scaler: Some(scaler(high)) };

@@ -141,7 +141,8 @@ pub fn train_ways<M: WaysModel>(
     run.recipe.check()?;
     std::fs::create_dir_all(&run.folder)
         .map_err(|e| TrainError::io("create folder", &run.folder, e))?;
-    let mut session = Session::<M>::open(run, start)?;
+    let computing = run.recipe.train.precision.on(&run.device);
+    let mut session = Session::<M>::open(run, start, computing)?;
     write_atomic(&run.folder.join(files::RECIPE), run.recipe.to_toml().as_bytes())?;
     observer.training_started(session.done(), run.recipe.episodes.steps);
     loop {

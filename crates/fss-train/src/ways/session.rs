@@ -105,12 +105,16 @@ pub(super) struct Session<'a, M> {
 }
 
 impl<'a, M: WaysModel> Session<'a, M> {
-    pub(super) fn open(run: &'a WaysRun, start: Start) -> Result<Self, TrainError> {
+    pub(super) fn open(
+        run: &'a WaysRun,
+        start: Start,
+        computing: Computing,
+    ) -> Result<Self, TrainError> {
         let checkpoints = run.checkpoints();
         let latest = checkpoints.latest()?;
         let (list, validation) = run.data.drawn(&run.recipe)?;
         let optimizer = NamedOptimizer::new(run.recipe.optim.rule.clone());
-        let Computing { precision, scaler } = run.recipe.train.precision.on(&run.device);
+        let Computing { precision, scaler } = computing;
         let log = run.folder.join(files::LOG);
         match (start, latest) {
             (Start::Fresh, Some(path)) => Err(TrainError::checkpoint(
@@ -427,3 +431,7 @@ pub(super) fn metadata(
     }
     entries
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

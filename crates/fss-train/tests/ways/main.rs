@@ -1,9 +1,10 @@
 //! Training and tests of DENet's code on small generated data.
 
+mod fixture;
+
 use std::fs;
-use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use fss_backbone::{DeepStemResNetConfig, Depth, TapBackboneConfig, TapNetwork, module_tensors};
@@ -11,69 +12,24 @@ use fss_data::Benchmark;
 use fss_data::benchmark::OpenOptions;
 use fss_data::folds::{Fold, FoldScheme};
 use fss_data::index::IndexOptions;
-use fss_data::synthetic::{SyntheticConfig, generate};
 use fss_data::ways::{Purpose, WayImages};
 use fss_heads::{
     Amp, Canet, Denet, DenetConfig, Features, FewShotModel, HeadError, HsnetConfig, Pgnet,
     SspConfig,
 };
-use fss_train::evaluate::{FeatureReuse, KnownFrom, SeenClasses, Spill, TrainedFold};
+use fss_train::evaluate::{FeatureReuse, KnownFrom, SeenClasses, TrainedFold};
 use fss_train::log::{LogEntry, RunLog};
 use fss_train::observer::{IterationReport, Silent};
 use fss_train::trainer::{Start, files};
 use fss_train::ways::{
-    PerWay, TestData, TestEpisode, WAYS_BUILTIN_NAMES, WayLogits, WayPanels, WayTester, WaysData,
+    PerWay, TestData, TestEpisode, WAYS_BUILTIN_NAMES, WayLogits, WayPanels, WayTester,
     WaysEvaluation, WaysInit, WaysModel, WaysObserver, WaysOutcome, WaysPlan, WaysProtocol,
     WaysRecipe, WaysRun, WaysTest, evaluate_ways, initial_ways_model, train_ways, ways_json,
     ways_table,
 };
 use fss_train::{Stop, TrainError};
 
-const SIDE: usize = 33;
-
-/// Data that all tests share.
-fn root() -> &'static Path {
-    static ROOT: OnceLock<tempfile::TempDir> = OnceLock::new();
-    let folder = ROOT.get_or_init(|| {
-        let folder = tempfile::tempdir().expect("a folder");
-        let config = SyntheticConfig {
-            train_images: 60,
-            val_images: 60,
-            side: [40, 48],
-            object_percent: [50, 70],
-            objects: [1, 2],
-            ..SyntheticConfig::default()
-        };
-        generate(&folder.path().join("data"), &config, |_| ControlFlow::Continue(()))
-            .expect("data");
-        folder
-    });
-    Box::leak(folder.path().join("data").into_boxed_path())
-}
-
-fn recipe(name: &str) -> WaysRecipe {
-    let mut recipe = WaysRecipe::builtin(&format!("{name}-synthetic")).expect("a recipe");
-    recipe.backbone = recipe.backbone.with_width(2);
-    recipe.init = WaysInit::Scratch { seed: 3, calibration_images: 2 };
-    recipe.episodes.batch = 2;
-    // 3 batches a pass, the last one smaller.
-    recipe.episodes.list = 15;
-    recipe.episodes.steps = 5;
-    recipe.episodes.side = SIDE;
-    recipe.validation.every = 3;
-    recipe.validation.test = WaysTest { episodes: 5, batch: 2, ..WaysTest::default() };
-    recipe.evaluation.test = WaysTest { episodes: 5, batch: 3, ..WaysTest::default() };
-    recipe.checkpoint.every = 1;
-    recipe.checkpoint.keep = 100;
-    recipe
-}
-
-fn run(recipe: WaysRecipe, folder: &Path) -> WaysRun {
-    let data = WaysData::open(root(), &recipe.data).expect("data");
-    let reuse = FeatureReuse::On { budget_bytes: 1 << 20, spill: Spill::Recompute };
-    let (folder, device) = (folder.to_path_buf(), Device::flex());
-    WaysRun { recipe, data, folder, device, loader: Default::default(), reuse }
-}
+use fixture::{SIDE, recipe, root, run};
 
 fn finish<M: WaysModel>(run: &WaysRun, start: Start) -> WaysEvaluation {
     match train_ways::<M>(run, start, &mut Silent, &Stop::new()).expect("a run") {
