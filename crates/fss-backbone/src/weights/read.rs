@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn_store::burn_pack;
 use burn_store::pytorch_reader::{self, PytorchReader};
-use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 use serde::{Deserialize, Serialize};
 
 use super::dtype::{ElementType, decode};
 use super::torchscript::{self, ScriptTensor};
 use crate::error::BackboneError;
 
-/// Largest weight file that is read into memory: 8 GiB, far above any backbone.
+/// Largest weight file that is read: 8 GiB, far above any backbone.
 const MAX_FILE_BYTES: u64 = 8 << 30;
 
 /// Format of a weight file.
@@ -77,8 +77,8 @@ pub(crate) struct StoredTensor {
 
 /// Where the values are.
 pub(crate) enum Source {
-    /// A range of a file in memory, little-endian.
-    Bytes(Arc<Vec<u8>>, std::ops::Range<usize>),
+    /// So many bytes of a file from an offset on, little-endian.
+    Part(Arc<Mutex<File>>, u64, usize),
     /// A storage of a PyTorch file of either format.
     Pytorch(pytorch_reader::Tensor, FileFormat),
     /// A storage of a TorchScript archive.
@@ -92,7 +92,7 @@ pub(crate) enum Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Bytes(..) => "Bytes",
+            Self::Part(..) => "Part",
             Self::Pytorch(..) => "Pytorch",
             Self::TorchScript(..) => "TorchScript",
             Self::Burnpack(_) => "Burnpack",
@@ -113,8 +113,13 @@ impl StoredTensor {
         };
         let (format, values) = match source {
             Source::Values(values) => return Ok(values),
-            Source::Bytes(bytes, range) => {
-                (FileFormat::Safetensors, decode(&dtype, bytes.get(range).unwrap_or_default()))
+            Source::Part(file, offset, length) => {
+                let mut bytes = vec![0; length];
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(offset))
+                    .and_then(|_| file.read_exact(&mut bytes))
+                    .map_err(|e| read_error(path, &e))?;
+                (FileFormat::Safetensors, decode(&dtype, &bytes))
             }
             Source::Pytorch(tensor, format) => {
                 let bytes = guarded(|| tensor.read().map_err(|e| e.to_string()))
@@ -178,8 +183,7 @@ pub(crate) fn read_file(path: &Path) -> Result<WeightFile, BackboneError> {
             guarded(|| open_pytorch(path, format)).map_err(damaged)?
         }
         FileFormat::Safetensors => {
-            let bytes = std::fs::read(path).map_err(|e| read_error(path, &e))?;
-            let (tensors, entries) = guarded(|| open_safetensors(bytes)).map_err(damaged)?;
+            let (tensors, entries) = guarded(|| open_safetensors(path, length)).map_err(damaged)?;
             metadata = entries;
             tensors
         }
@@ -233,30 +237,41 @@ fn open_pytorch(path: &Path, format: FileFormat) -> Result<Vec<StoredTensor>, St
 
 type Opened = (Vec<StoredTensor>, BTreeMap<String, String>);
 
-fn open_safetensors(bytes: Vec<u8>) -> Result<Opened, String> {
-    let bytes = Arc::new(bytes);
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+// Of both formats below, tensors are read one by one: memory for a whole file costs a page fault each 4 KiB.
+
+/// The header of a file of so many bytes: their number (8 bytes), then JSON, then the tensors' bytes.
+fn open_safetensors(path: &Path, length: u64) -> Result<Opened, String> {
+    let mut file = File::open(path).map_err(|e| e.to_string())?;
+    let mut header_length = [0; 8];
+    file.read_exact(&mut header_length).map_err(|e| e.to_string())?;
+    let header_length = u64::from_le_bytes(header_length);
+    let start = header_length.saturating_add(8);
+    if start > length {
+        return Err(format!("the file ends in its header, after {length} of {start} bytes"));
+    }
+    let mut header = Vec::new();
+    file.by_ref().take(header_length).read_to_end(&mut header).map_err(|e| e.to_string())?;
+    let header: Metadata = serde_json::from_slice(&header).map_err(|e| e.to_string())?;
+    let end = start.saturating_add(header.data_len() as u64);
+    if end != length {
+        return Err(format!("the file has {length} bytes, and should have {end}"));
+    }
     let metadata = header.metadata().iter().flatten();
     let metadata = metadata.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| e.to_string())?;
-    let start = bytes.as_ptr() as usize;
-    let tensors = file
-        .iter()
-        .map(|(key, view)| {
-            let offset = view.data().as_ptr() as usize - start;
-            StoredTensor {
-                key: key.to_owned(),
-                shape: view.shape().to_vec(),
-                dtype: ElementType::from_safetensors(view.dtype()),
-                source: Source::Bytes(bytes.clone(), offset..offset + view.data().len()),
-            }
-        })
-        .collect();
-    Ok((tensors, metadata))
+    let file = Arc::new(Mutex::new(file));
+    let tensors = header.tensors().into_iter().map(|(key, info)| {
+        let (from, to) = info.data_offsets;
+        StoredTensor {
+            key,
+            shape: info.shape.clone(),
+            dtype: ElementType::from_safetensors(info.dtype),
+            source: Source::Part(file.clone(), start + from as u64, to - from),
+        }
+    });
+    Ok((tensors.collect(), metadata))
 }
 
 fn open_burnpack(path: &Path) -> Result<Opened, String> {
-    // Tensor by tensor: memory for a whole file costs a page fault each 4 KiB.
     let reader = burn_pack::Reader::from_file_exact(path).map_err(|e| e.to_string())?;
     let metadata = reader.metadata().clone();
     let tensors = reader.into_tensors().map_err(|e| e.to_string())?;
