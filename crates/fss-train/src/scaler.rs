@@ -20,6 +20,12 @@ impl Default for LossScaler {
 }
 
 impl LossScaler {
+    /// A scaler with this factor that has seen no step.
+    #[cfg(test)]
+    pub(crate) fn with_scale(scale: f64) -> Self {
+        Self { scale, good: 0 }
+    }
+
     /// That of a resumed run: where the loss is scaled at all, on from what was saved.
     pub(crate) fn resumed(new: Option<Self>, saved: Option<Self>) -> Option<Self> {
         new.map(|new| saved.unwrap_or(new))

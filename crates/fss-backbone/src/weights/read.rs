@@ -20,6 +20,9 @@ use crate::error::BackboneError;
 /// Largest weight file that is read: 8 GiB, far above any backbone.
 const MAX_FILE_BYTES: u64 = 8 << 30;
 
+/// Longest header of a safetensors file, as their own reader has it.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
 /// Format of a weight file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -119,6 +122,7 @@ impl StoredTensor {
                 file.seek(SeekFrom::Start(offset))
                     .and_then(|_| file.read_exact(&mut bytes))
                     .map_err(|e| read_error(path, &e))?;
+                drop(file);
                 (FileFormat::Safetensors, decode(&dtype, &bytes))
             }
             Source::Pytorch(tensor, format) => {
@@ -245,7 +249,10 @@ fn open_safetensors(path: &Path, length: u64) -> Result<Opened, String> {
     let mut header_length = [0; 8];
     file.read_exact(&mut header_length).map_err(|e| e.to_string())?;
     let header_length = u64::from_le_bytes(header_length);
-    let start = header_length.saturating_add(8);
+    if header_length > MAX_HEADER_BYTES {
+        return Err(format!("a header of {header_length} bytes, at most {MAX_HEADER_BYTES}"));
+    }
+    let start = header_length + 8;
     if start > length {
         return Err(format!("the file ends in its header, after {length} of {start} bytes"));
     }

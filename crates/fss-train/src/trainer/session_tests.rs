@@ -29,11 +29,6 @@ fn data() -> tempfile::TempDir {
     folder
 }
 
-/// A scaler with this factor.
-fn scaler(scale: f64) -> LossScaler {
-    serde_json::from_value(serde_json::json!({ "scale": scale, "good": 0 })).expect("a scaler")
-}
-
 fn advance(session: &mut Session<'_, Ssp>, iterations: usize) {
     for _ in 0..iterations {
         session.iterate(&mut Silent).expect("an iteration");
@@ -97,18 +92,18 @@ fn a_step_that_overflows_is_passed_over_and_halves_the_scale() {
     let run = run(folder.path(), "run");
     let high = 2f64.powi(60);
     let precision = ComputePrecision::Mixed(FloatDType::F16);
-    let computing = || Computing { precision, scaler: Some(scaler(high)) };
+    let computing = || Computing { precision, scaler: Some(LossScaler::with_scale(high)) };
     let mut session = Session::<Ssp>::fresh(&run, computing()).expect("a session");
     let before = weights(&session);
     advance(&mut session, 1);
-    assert_eq!(session.scaler, Some(scaler(high / 2.0)));
+    assert_eq!(session.scaler, Some(LossScaler::with_scale(high / 2.0)));
     assert!(weights(&session) == before && session.optimizer.to_tensors().is_empty());
     session.save(&mut Silent).expect("a checkpoint");
 
     // On from the halved scale, on the next episodes.
     let mut resumed = Session::<Ssp>::resume(&run, computing()).expect("a session");
     advance(&mut resumed, 1);
-    assert_eq!((resumed.done(), &resumed.scaler), (2, &Some(scaler(high / 4.0))));
+    assert_eq!((resumed.done(), &resumed.scaler), (2, &Some(LossScaler::with_scale(high / 4.0))));
 
     // A device without a half type goes on in float32.
     let mut plain = Session::<Ssp>::resume(&run, Computing::default()).expect("a session");

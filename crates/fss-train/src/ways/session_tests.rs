@@ -60,18 +60,15 @@ fn mixed_precision_resumes_to_the_same_bits() {
 fn a_step_that_overflows_is_passed_over_and_halves_the_scale() {
     let folder = tempfile::tempdir().expect("a folder");
     let run = run(folder.path());
-    let scaler = |scale: f64| -> LossScaler {
-        serde_json::from_value(serde_json::json!({ "scale": scale, "good": 0 })).expect("a scaler")
-    };
     let high = 2f64.powi(100);
     let precision = ComputePrecision::Mixed(FloatDType::F16);
-    let computing = Computing { precision, scaler: Some(scaler(high)) };
+    let computing = Computing { precision, scaler: Some(LossScaler::with_scale(high)) };
     let mut session = Session::<Denet>::open(&run, Start::Fresh, computing).expect("a session");
     let learnt = |session: &Session<'_, Denet>| -> Vec<NamedTensor> {
         weights(session).into_iter().filter(|one| !one.key.contains("running")).collect()
     };
     let before = learnt(&session);
     advance(&mut session, 1);
-    assert_eq!((session.done(), &session.scaler), (1, &Some(scaler(high / 2.0))));
+    assert_eq!((session.done(), &session.scaler), (1, &Some(LossScaler::with_scale(high / 2.0))));
     assert!(learnt(&session) == before && session.optimizer.to_tensors().is_empty());
 }
